@@ -1,0 +1,76 @@
+# Tests: tests/**/test_*.c and models/*/tests/test_*.c are one cmocka program each; tests/fuzz/fuzz_*.c are libFuzzer
+# targets, and in every other build programs that replay a corpus.
+enable_testing()
+set(all_floors ${ZOO_FLOORS})
+list(REVERSE all_floors)
+
+# A floor that calls upwards does not link: each one whole, with nothing but the floors below it.
+file(WRITE ${PROJECT_BINARY_DIR}/floor_main.c "int main(void)\n{\n    return 0;\n}\n")
+add_custom_target(floors)
+foreach(floor ${ZOO_FLOORS})
+    add_executable(floor_${floor} EXCLUDE_FROM_ALL ${PROJECT_BINARY_DIR}/floor_main.c)
+    target_link_libraries(floor_${floor} PRIVATE -Wl,--whole-archive $<TARGET_FILE:${floor}> -Wl,--no-whole-archive ${floor})
+    add_dependencies(floors floor_${floor})
+endforeach()
+
+if(ZOO_FUZZ)
+    file(GLOB fuzzers CONFIGURE_DEPENDS ${PROJECT_SOURCE_DIR}/tests/fuzz/fuzz_*.c)
+    add_custom_target(fuzzers)
+    foreach(source ${fuzzers})
+        get_filename_component(name ${source} NAME_WE)
+        add_executable(${name} EXCLUDE_FROM_ALL ${source})
+        target_compile_options(${name} PRIVATE -Wno-missing-prototypes)
+        target_link_libraries(${name} PRIVATE ${all_floors} -fsanitize=fuzzer)
+        add_dependencies(fuzzers ${name})
+    endforeach()
+    return()
+endif()
+
+if(NOT zoo_cmocka_FOUND)
+    return()
+endif()
+
+add_custom_target(checks) # everything that ./tests/run runs
+add_dependencies(checks floors ${ZOO_MODELS})
+
+function(zoo_test name source)
+    add_executable(${name} EXCLUDE_FROM_ALL ${source})
+    target_include_directories(${name} PRIVATE ${PROJECT_SOURCE_DIR}/tests)
+    target_link_libraries(${name} PRIVATE ${ARGN} ${all_floors} PkgConfig::zoo_cmocka)
+    add_dependencies(checks ${name})
+    add_test(NAME ${name} COMMAND ${name} WORKING_DIRECTORY ${PROJECT_SOURCE_DIR})
+    set_tests_properties(${name} PROPERTIES SKIP_RETURN_CODE 77 TIMEOUT 900 ENVIRONMENT
+                         "ZOO_BUILD=${PROJECT_BINARY_DIR}")
+endfunction()
+
+file(GLOB_RECURSE tests CONFIGURE_DEPENDS ${PROJECT_SOURCE_DIR}/tests/test_*.c)
+foreach(source ${tests})
+    get_filename_component(name ${source} NAME_WE)
+    zoo_test(${name} ${source})
+endforeach()
+foreach(model ${ZOO_MODELS})
+    file(GLOB tests CONFIGURE_DEPENDS ${PROJECT_SOURCE_DIR}/models/${model}/tests/test_*.c)
+    foreach(source ${tests})
+        get_filename_component(name ${source} NAME_WE)
+        zoo_test(${model}_${name} ${source} zoo_model_${model})
+    endforeach()
+endforeach()
+
+# tests/*.sh: what only the built programs and the tree can show (end to end, floors' includes, formatting).
+file(GLOB scripts CONFIGURE_DEPENDS ${PROJECT_SOURCE_DIR}/tests/scripts/*.sh)
+foreach(script ${scripts})
+    get_filename_component(name ${script} NAME_WE)
+    add_test(NAME ${name} COMMAND bash ${script} WORKING_DIRECTORY ${PROJECT_SOURCE_DIR})
+    set_tests_properties(${name} PROPERTIES SKIP_RETURN_CODE 77 TIMEOUT 900 ENVIRONMENT
+                         "ZOO_BUILD=${PROJECT_BINARY_DIR}")
+endforeach()
+
+file(GLOB fuzzers CONFIGURE_DEPENDS ${PROJECT_SOURCE_DIR}/tests/fuzz/fuzz_*.c)
+foreach(source ${fuzzers})
+    get_filename_component(name ${source} NAME_WE)
+    add_executable(${name} EXCLUDE_FROM_ALL ${source} ${PROJECT_SOURCE_DIR}/tests/fuzz/replay.c)
+    target_compile_options(${name} PRIVATE -Wno-missing-prototypes)
+    target_link_libraries(${name} PRIVATE ${all_floors})
+    add_dependencies(checks ${name})
+    add_test(NAME ${name} COMMAND ${name} ${PROJECT_SOURCE_DIR}/tests/fuzz/corpus/${name})
+endforeach()

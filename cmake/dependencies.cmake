@@ -1,0 +1,35 @@
+# Every library as Debian packages it, each as one target, and a line that says what was found.
+find_package(PkgConfig REQUIRED)
+find_package(OpenMP REQUIRED COMPONENTS C)
+find_package(Threads REQUIRED)
+find_package(ZLIB REQUIRED)
+find_package(PNG REQUIRED)
+
+function(zoo_pkg target module)
+    pkg_check_modules(${target} REQUIRED IMPORTED_TARGET GLOBAL ${module})
+    add_library(${target} INTERFACE)
+    target_link_libraries(${target} INTERFACE PkgConfig::${target})
+    set(${target}_VERSION ${${target}_VERSION} PARENT_SCOPE)
+endfunction()
+
+zoo_pkg(zoo_yaml yaml-0.1)
+zoo_pkg(zoo_jansson jansson)
+zoo_pkg(zoo_zip libzip)
+zoo_pkg(zoo_jpeg libturbojpeg)
+
+# oneDNN ships a CMake package in both Debian releases, under the name dnnl.
+find_package(dnnl CONFIG REQUIRED)
+add_library(zoo_dnnl INTERFACE)
+target_link_libraries(zoo_dnnl INTERFACE DNNL::dnnl)
+
+pkg_check_modules(zoo_cmocka QUIET IMPORTED_TARGET GLOBAL cmocka)
+
+if(zoo_cmocka_FOUND)
+    set(cmocka_version ${zoo_cmocka_VERSION})
+else()
+    set(cmocka_version "not found (no tests)")
+endif()
+message(STATUS "zoo: ${CMAKE_C_COMPILER_ID} ${CMAKE_C_COMPILER_VERSION}, ${CMAKE_BUILD_TYPE}, oneDNN ${dnnl_VERSION}, "
+               "libyaml ${zoo_yaml_VERSION}, jansson ${zoo_jansson_VERSION}, libzip ${zoo_zip_VERSION}, "
+               "turbojpeg ${zoo_jpeg_VERSION}, png ${PNG_VERSION_STRING}, zlib ${ZLIB_VERSION_STRING}, "
+               "cmocka ${cmocka_version}")

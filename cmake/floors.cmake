@@ -1,0 +1,36 @@
+# zoo_floor(name folder [LIBRARIES ...]): the sources of a folder as the static library zoo_<name>, linked with the
+# floors declared before it. Includes are written from the root ("common/base/error.h").
+set(ZOO_LEVELS plain avx2 avx512 avx512_bf16)
+set(ZOO_LEVEL_FLAGS_plain "")
+set(ZOO_LEVEL_FLAGS_avx2 -mavx2 -mfma -mf16c)
+set(ZOO_LEVEL_FLAGS_avx512 -mavx512f -mavx512bw -mavx512dq -mavx512vl -mfma -mprefer-vector-width=512)
+set(ZOO_LEVEL_FLAGS_avx512_bf16 ${ZOO_LEVEL_FLAGS_avx512} -mavx512bf16)
+set(ZOO_FLOORS)
+
+function(zoo_floor name folder)
+    cmake_parse_arguments(ARG "" "" "LIBRARIES" ${ARGN})
+    file(GLOB_RECURSE sources CONFIGURE_DEPENDS ${PROJECT_SOURCE_DIR}/${folder}/*.c)
+    list(FILTER sources EXCLUDE REGEX "/(cpu/vector|program)/")
+    file(GLOB vector_sources CONFIGURE_DEPENDS ${PROJECT_SOURCE_DIR}/${folder}/cpu/vector/*.c)
+    set(below ${ZOO_FLOORS})
+    list(REVERSE below)
+    if(NOT sources AND NOT vector_sources)
+        return() # a floor that no model has needed yet: its README says so
+    endif()
+    add_library(zoo_${name} STATIC ${sources})
+    target_include_directories(zoo_${name} PUBLIC ${PROJECT_SOURCE_DIR})
+    target_link_libraries(zoo_${name} PUBLIC ${below} ${ARG_LIBRARIES})
+    # Our own vector kernels: the same sources once a level, each level with its flags and a symbol suffix.
+    if(vector_sources)
+        foreach(level ${ZOO_LEVELS})
+            add_library(zoo_${name}_${level} OBJECT ${vector_sources})
+            target_include_directories(zoo_${name}_${level} PRIVATE ${PROJECT_SOURCE_DIR})
+            target_compile_definitions(zoo_${name}_${level} PRIVATE ZOO_LEVEL=${level} ZOO_LEVEL_${level})
+            target_compile_options(zoo_${name}_${level} PRIVATE -O3 -fno-math-errno -fno-trapping-math
+                                                                ${ZOO_LEVEL_FLAGS_${level}})
+            target_link_libraries(zoo_${name}_${level} PRIVATE OpenMP::OpenMP_C)
+            target_sources(zoo_${name} PRIVATE $<TARGET_OBJECTS:zoo_${name}_${level}>)
+        endforeach()
+    endif()
+    set(ZOO_FLOORS ${ZOO_FLOORS} zoo_${name} PARENT_SCOPE)
+endfunction()

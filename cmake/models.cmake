@@ -1,0 +1,18 @@
+# Every folder of models/ becomes one program, build/<preset>/models/<folder>: its sources, the floors, and the main of
+# common/run with the folder's symbol `const Model <folder>_model`.
+file(GLOB readmes CONFIGURE_DEPENDS ${PROJECT_SOURCE_DIR}/models/*/README.md)
+set(ZOO_MODELS)
+foreach(readme ${readmes})
+    get_filename_component(folder ${readme} DIRECTORY)
+    get_filename_component(name ${folder} NAME)
+    file(GLOB sources CONFIGURE_DEPENDS ${folder}/*.c)
+    list(REVERSE ZOO_FLOORS)
+    add_library(zoo_model_${name} STATIC ${sources})
+    target_link_libraries(zoo_model_${name} PUBLIC ${ZOO_FLOORS})
+    list(REVERSE ZOO_FLOORS)
+    add_executable(${name} ${PROJECT_SOURCE_DIR}/common/run/program/main.c)
+    target_compile_definitions(${name} PRIVATE ZOO_MODEL=${name}_model)
+    target_link_libraries(${name} PRIVATE zoo_model_${name})
+    set_target_properties(${name} PROPERTIES RUNTIME_OUTPUT_DIRECTORY ${PROJECT_BINARY_DIR}/models)
+    list(APPEND ZOO_MODELS ${name})
+endforeach()

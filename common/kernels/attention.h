@@ -1,0 +1,55 @@
+/* Dense attention in one pass with an online softmax: memory grows with N, not N^2 (Dao et al., FlashAttention).
+ *
+ * Letters: B batch, Q queries, K keys, H query heads, d width of q and k, e width of v.
+ * o[b,i,h] = sum_j p[b,h,i,j] v[b,j,g(h)],  p = softmax_j(scale * q[b,i,h] . k[b,j,g(h)] + bias[b,h,i,j]) over the keys
+ * that may be seen. */
+#pragma once
+#include "common/kernels/exec.h"
+
+/* [B, N, heads, width]: sample b begins at b * batch_step (0: all share one), token n at n * token_step, and heads
+ * follow each other without a gap. */
+typedef struct HeadRows {
+    void *data;
+    int64_t batch_step, token_step;
+    DType type;
+} HeadRows;
+
+/* A 4-D table [B, H, Q, K] read with broadcasting. Row b reads b % batch; head h reads h / (H / heads); an axis of
+ * length 1 has step 0. data NULL: absent. */
+typedef struct ScoreTable {
+    void *data;
+    int64_t batch, heads;
+    int64_t batch_step, head_step, query_step, key_step;
+} ScoreTable;
+
+typedef enum EmptyRow { EMPTY_ZEROS, EMPTY_UNIFORM } EmptyRow;
+
+typedef struct AttentionShape {
+    int64_t batch, queries, keys;
+    int64_t q_heads, k_heads, v_heads; /* q_heads is a multiple of both others */
+    int64_t width, value_width;        /* d, e */
+    float scale;
+    bool causal;             /* key j is seen by query i if j <= i + causal_offset */
+    int64_t causal_offset;   /* usually K - Q */
+    int64_t left, right;     /* window: j >= i + causal_offset - left, j <= i + causal_offset + right; -1: no limit */
+    const int32_t *key_lengths; /* [B]: keys from here on are padding; NULL: none */
+    ScoreTable keep;         /* uint8, 1 = attend */
+    ScoreTable bias;         /* fp32, added to the scaled score */
+    float blocked;           /* what a key that may not be seen scores: -INFINITY, -FLT_MAX or -1e9 */
+    EmptyRow empty_row;      /* a query that sees no key (all -INFINITY): zeros, or 1/K over all K columns */
+} AttentionShape;
+
+typedef struct AttentionKernels {
+    /* o [B,Q,H,e]; lse [B,H,Q] = log-sum-exp of the scores (NULL: not wanted; needed for the backward). */
+    void (*forward)(const Exec *, const AttentionShape *, HeadRows q, HeadRows k, HeadRows v, HeadRows o, float *lse);
+
+    /* dq, dk, dv are overwritten, or added to where `add`; each may have NULL data (not wanted).
+     * dbias (data NULL: not wanted) is added to, summed over broadcast axes in a fixed order; the caller zeroes it.
+     * dlse [B,H,Q] or NULL: gradient that reached the log-sum-exp. */
+    void (*backward)(const Exec *, const AttentionShape *, HeadRows q, HeadRows k, HeadRows v, HeadRows o,
+                     const float *lse, HeadRows d_o, const float *dlse, bool add, HeadRows dq, HeadRows dk,
+                     HeadRows dv, ScoreTable dbias);
+
+    /* p [B,H,Q,K], written out: for pictures, and for whoever edits them. */
+    void (*probabilities)(const Exec *, const AttentionShape *, HeadRows q, HeadRows k, const float *lse, float *p);
+} AttentionKernels;

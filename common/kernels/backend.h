@@ -1,0 +1,33 @@
+/* A backend is one table of kernels per family. A NULL entry is legal: the op that needs it says so and stops. */
+#pragma once
+#include "common/base/error.h"
+#include "common/kernels/attention.h"
+#include "common/kernels/convolution.h"
+#include "common/kernels/elementwise.h"
+#include "common/kernels/loss.h"
+#include "common/kernels/matmul.h"
+#include "common/kernels/noise.h"
+#include "common/kernels/norm.h"
+#include "common/kernels/optimizer.h"
+#include "common/kernels/resize.h"
+
+typedef struct Backend {
+    const char *name;
+    MatmulKernels matmul;
+    ConvolutionKernels convolution;
+    NormKernels norm;
+    ElementwiseKernels elementwise;
+    LossKernels loss;
+    ResizeKernels resize;
+    NoiseKernels noise;
+    OptimizerKernels optimizer;
+    AttentionKernels attention;
+} Backend;
+
+/* The CPU's kernels at the best level this machine has (plain, avx2, avx512, avx512_bf16), or at the one that the
+ * environment variable ZOO_CPU names; NULL with a line if that level is unknown or this machine lacks it. Made once. */
+const Backend *cpu_backend(Error *e);
+const char *cpu_backend_level(void); /* "avx512", ... of the backend in use */
+
+/* The kernels of one level, for tests that compare levels; NULL if this machine cannot run it. */
+const Backend *cpu_backend_at(const char *level);
