@@ -35,7 +35,9 @@ typedef struct ElementwiseKernels {
     /* y[r] = x[r] + table[r % period]: a position table shared by the batch, or with period 1 a bias. */
     void (*add_rows)(const Exec *, int64_t rows, int64_t cols, Rows x, const float *table, int64_t period, Rows y);
 
-    /* sums[p] (+)= sum of the rows r with r % period = p: the backward of add_rows. Sums in fixed chunks. */
+    /* sums[p] (+)= sum of the rows r with r % period = p: the backward of add_rows. Sums in fixed chunks; exec's scratch
+     * holds at least sum_rows_scratch bytes. */
+    size_t (*sum_rows_scratch)(int64_t rows, int64_t cols, int64_t period);
     void (*sum_rows)(const Exec *, int64_t rows, int64_t cols, Rows x, int64_t period, bool add, float *sums);
 
     /* sums[r] (+)= sum over the columns. */

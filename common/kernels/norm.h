@@ -9,7 +9,9 @@ typedef struct NormKernels {
     void (*layer_norm)(const Exec *, int64_t rows, int64_t cols, Rows x, Rows residual, Rows sum, const float *gamma,
                        const float *beta, float eps, Rows y, float *mean, float *rstd);
 
-    /* dx (+)= gradient of the above by x; dgamma, dbeta [C] (+)= theirs (NULL: not wanted), each with its own add. */
+    /* dx (+)= gradient of the above by x; dgamma, dbeta [C] (+)= theirs (NULL: not wanted), each with its own add.
+     * Where those are wanted, exec's scratch holds at least layer_norm_gradient_scratch bytes. */
+    size_t (*layer_norm_gradient_scratch)(int64_t rows, int64_t cols);
     void (*layer_norm_gradient)(const Exec *, int64_t rows, int64_t cols, Rows dy, Rows x, const float *gamma,
                                 const float *mean, const float *rstd, bool add, Rows dx, bool add_affine,
                                 float *dgamma, float *dbeta);

@@ -4,6 +4,9 @@
 #pragma once
 #include <stdint.h>
 #include <string.h>
+#ifdef __SSE2__
+#include <immintrin.h>
+#endif
 
 #define LEVEL_JOIN_(name, level) name##_##level
 #define LEVEL_JOIN(name, level) LEVEL_JOIN_(name, level)
@@ -38,17 +41,42 @@ static inline Vec vec_set(float x)
     return x - (Vec){0};
 }
 
-/* The first n lanes from memory, the others `rest`; nothing behind them is touched. */
+/* The first n lanes (0 <= n <= LANES) from memory, the others `rest`; nothing behind them is touched. */
 static inline Vec vec_load_part(const float *p, int64_t n, float rest)
 {
     Vec v = vec_set(rest);
-    memcpy(&v, p, (size_t)n * 4);
+#if defined(__AVX512F__)
+    v = (Vec)_mm512_mask_loadu_ps((__m512)v, (__mmask16)((1u << n) - 1), p);
+#else
+    for (int64_t i = 0; i < n; i++)
+        v[i] = p[i];
+#endif
     return v;
 }
 
 static inline void vec_store_part(float *p, Vec v, int64_t n)
 {
-    memcpy(p, &v, (size_t)n * 4);
+#if defined(__AVX512F__)
+    _mm512_mask_storeu_ps(p, (__mmask16)((1u << n) - 1), (__m512)v);
+#else
+    for (int64_t i = 0; i < n; i++)
+        p[i] = v[i];
+#endif
+}
+
+/* A whole vector, or the last `live` lanes of a row: one body for both, so that a value's bits do not depend on where in
+ * the row it stands. */
+static inline Vec vec_load_upto(const float *p, int64_t live, float rest)
+{
+    return live >= LANES ? vec_load(p) : vec_load_part(p, live, rest);
+}
+
+static inline void vec_store_upto(float *p, Vec v, int64_t live)
+{
+    if (live >= LANES)
+        vec_store(p, v);
+    else
+        vec_store_part(p, v, live);
 }
 
 static inline Vec vec_select(VecInt mask, Vec yes, Vec no)
@@ -66,25 +94,74 @@ static inline Vec vec_min(Vec a, Vec b)
     return vec_select(a < b, a, b);
 }
 
+/* The upper half of the lanes in use moved down: the steps of a tree over LANES, LANES/2, ... 2 lanes. */
+#if defined(__AVX512F__)
+#define VEC_FOLD(v, combine)                                                                                           \
+    do {                                                                                                               \
+        v = combine(v, __builtin_shufflevector(v, v, 8, 9, 10, 11, 12, 13, 14, 15, 0, 1, 2, 3, 4, 5, 6, 7));           \
+        v = combine(v, __builtin_shufflevector(v, v, 4, 5, 6, 7, 0, 1, 2, 3, 12, 13, 14, 15, 8, 9, 10, 11));           \
+        v = combine(v, __builtin_shufflevector(v, v, 2, 3, 0, 1, 6, 7, 4, 5, 10, 11, 8, 9, 14, 15, 12, 13));           \
+        v = combine(v, __builtin_shufflevector(v, v, 1, 0, 3, 2, 5, 4, 7, 6, 9, 8, 11, 10, 13, 12, 15, 14));           \
+    } while (0)
+#elif defined(__AVX2__)
+#define VEC_FOLD(v, combine)                                                                                           \
+    do {                                                                                                               \
+        v = combine(v, __builtin_shufflevector(v, v, 4, 5, 6, 7, 0, 1, 2, 3));                                         \
+        v = combine(v, __builtin_shufflevector(v, v, 2, 3, 0, 1, 6, 7, 4, 5));                                         \
+        v = combine(v, __builtin_shufflevector(v, v, 1, 0, 3, 2, 5, 4, 7, 6));                                         \
+    } while (0)
+#else
+#define VEC_FOLD(v, combine)                                                                                           \
+    do {                                                                                                               \
+        v = combine(v, __builtin_shufflevector(v, v, 2, 3, 0, 1));                                                     \
+        v = combine(v, __builtin_shufflevector(v, v, 1, 0, 3, 2));                                                     \
+    } while (0)
+#endif
+
+static inline Vec vec_add(Vec a, Vec b)
+{
+    return a + b;
+}
+
 /* Lanes added in a fixed tree. */
 static inline float vec_sum(Vec v)
 {
-    float x[LANES];
-    memcpy(x, &v, sizeof v);
-    for (int n = LANES / 2; n > 0; n /= 2)
-        for (int i = 0; i < n; i++)
-            x[i] += x[i + n];
-    return x[0];
+    VEC_FOLD(v, vec_add);
+    return v[0];
 }
 
 static inline float vec_largest(Vec v)
 {
-    float x[LANES];
-    memcpy(x, &v, sizeof v);
-    for (int n = LANES / 2; n > 0; n /= 2)
-        for (int i = 0; i < n; i++)
-            x[i] = x[i] > x[i + n] ? x[i] : x[i + n];
-    return x[0];
+    VEC_FOLD(v, vec_max);
+    return v[0];
+}
+
+static inline Vec vec_square_root(Vec x)
+{
+#if defined(__AVX512F__)
+    return (Vec)_mm512_sqrt_ps((__m512)x);
+#elif defined(__AVX2__)
+    return (Vec)_mm256_sqrt_ps((__m256)x);
+#elif defined(__SSE2__)
+    return (Vec)_mm_sqrt_ps((__m128)x);
+#else
+    for (int i = 0; i < LANES; i++)
+        x[i] = __builtin_sqrtf(x[i]);
+    return x;
+#endif
+}
+
+/* bf16 is the upper half of a float; rounding to nearest even, NaN stays NaN (common/kernels/dtype.h). */
+static inline Vec vec_from_half(VecHalf h)
+{
+    return (Vec)(__builtin_convertvector(h, VecInt) << 16);
+}
+
+static inline VecHalf vec_to_half(Vec v)
+{
+    VecInt bits = (VecInt)v, odd = (bits >> 16) & 1;
+    VecInt rounded = bits + 0x7fff + odd, nan = bits | 0x400000;
+    return __builtin_convertvector((VecInt)vec_select(v == v, (Vec)rounded, (Vec)nan) >> 16, VecHalf);
 }
 
 /* e^x to 2 ulp: x = n ln2 + r with |r| <= ln2/2, a polynomial of degree 6 in r, and n put into the exponent.

@@ -1,0 +1,218 @@
+/* One value in, one value out: each kernel is a function of a few vectors, mapped over spans of at most BLOCK columns. */
+#include "common/kernels/cpu/vector/elementwise.h"
+
+#include "common/kernels/cpu/vector/functions.h"
+#include "common/kernels/cpu/vector/levels.h"
+#include "common/kernels/cpu/vector/rows.h"
+
+/* y (+)= f(a, b, factor) over n <= BLOCK columns. b is NULL where f does not use it. */
+typedef void Span(int64_t n, const float *a, const float *b, float factor, bool add, float *y);
+
+/* A map over rows x cols values. */
+typedef struct Map {
+    Span *span;
+    int64_t rows, cols;
+    Rows a, b;        /* b.data NULL: absent */
+    int64_t b_period; /* row r reads row r % b_period of b; 0: row r */
+    float factor;     /* or, of row r, factors[r / repeat] */
+    const float *factors;
+    int64_t repeat;
+    bool add;
+    Rows y;
+} Map;
+
+enum { PIECE = 16 << 10 }; /* values that one thread computes at a time, about */
+
+static int64_t blocks_of(int64_t cols)
+{
+    return (cols + BLOCK - 1) / BLOCK;
+}
+
+/* Items are the blocks of all rows, row by row. */
+static void map_piece(const void *job, int64_t first, int64_t last)
+{
+    const Map *m = job;
+    float a_values[BLOCK], b_values[BLOCK], y_values[BLOCK];
+    int64_t blocks = blocks_of(m->cols), r = first / blocks, c = first % blocks * BLOCK;
+    for (int64_t i = first; i < last; i++) {
+        int64_t n = least(BLOCK, m->cols - c), b_row = m->b_period ? r % m->b_period : r;
+        const float *a = rows_read(m->a, r, c, n, a_values);
+        const float *b = m->b.data ? rows_read(m->b, b_row, c, n, b_values) : NULL;
+        float *y = rows_open(m->y, r, c, n, m->add, y_values);
+        m->span(n, a, b, m->factors ? m->factors[r / m->repeat] : m->factor, m->add, y);
+        rows_close(m->y, r, c, n, y);
+        c += BLOCK;
+        if (c >= m->cols) {
+            c = 0;
+            r++;
+        }
+    }
+}
+
+static bool gapless(Rows x, int64_t cols)
+{
+    return !x.data || x.stride == cols;
+}
+
+/* Makes one row of `group` rows where nothing lies between them: long rows leave few vectors half full. */
+static void join_rows(Map *m, int64_t group)
+{
+    if (group < 2 || m->rows % group || !gapless(m->a, m->cols) || !gapless(m->b, m->cols) || !gapless(m->y, m->cols))
+        return;
+    m->rows /= group;
+    m->cols *= group;
+    m->a.stride = m->b.stride = m->y.stride = m->cols;
+}
+
+static void map_run(const Exec *exec, Map m, const char *kernel)
+{
+    rows_check(m.a, kernel);
+    rows_check(m.b, kernel);
+    rows_check(m.y, kernel);
+    if (m.rows <= 0 || m.cols <= 0)
+        return;
+    int64_t items = m.rows * blocks_of(m.cols), piece = PIECE / least(m.cols, BLOCK);
+    int64_t bytes = m.rows * m.cols * 4 * (m.b.data || m.add ? 3 : 2);
+    parallel_pieces(exec, items, piece, bytes, map_piece, &m);
+}
+
+#define SPAN(name, value)                                                                                              \
+    static void name(int64_t n, const float *a, const float *b, float factor, bool add, float *y)                      \
+    {                                                                                                                  \
+        (void)b, (void)factor;                                                                                         \
+        for (int64_t i = 0; i < n; i += LANES) {                                                                       \
+            Vec v = value;                                                                                             \
+            if (add)                                                                                                   \
+                v = vec_load_upto(y + i, n - i, 0) + v;                                                                \
+            vec_store_upto(y + i, v, n - i);                                                                           \
+        }                                                                                                              \
+    }
+#define A vec_load_upto(a + i, n - i, 1)
+#define B vec_load_upto(b + i, n - i, 1)
+#define FUNCTION_SPANS(name)                                                                                           \
+    SPAN(name##_span, name(A))                                                                                         \
+    SPAN(name##_gradient_span, A *name##_slope(B)) /* a: dy, b: x */
+
+FUNCTION_SPANS(gelu)
+FUNCTION_SPANS(gelu_tanh)
+FUNCTION_SPANS(relu)
+FUNCTION_SPANS(vec_sigmoid)
+FUNCTION_SPANS(vec_tanh)
+FUNCTION_SPANS(silu)
+FUNCTION_SPANS(vec_exp)
+FUNCTION_SPANS(vec_log)
+FUNCTION_SPANS(square)
+FUNCTION_SPANS(vec_square_root)
+SPAN(add_span, A + B)
+SPAN(subtract_span, A - B)
+SPAN(multiply_span, A *B)
+SPAN(divide_span, A / B)
+SPAN(scale_span, A *factor)
+
+static const struct {
+    Span *value, *gradient;
+} functions[UNARY_COUNT] = {
+    [UNARY_GELU] = {gelu_span, gelu_gradient_span},
+    [UNARY_GELU_TANH] = {gelu_tanh_span, gelu_tanh_gradient_span},
+    [UNARY_RELU] = {relu_span, relu_gradient_span},
+    [UNARY_SIGMOID] = {vec_sigmoid_span, vec_sigmoid_gradient_span},
+    [UNARY_TANH] = {vec_tanh_span, vec_tanh_gradient_span},
+    [UNARY_SILU] = {silu_span, silu_gradient_span},
+    [UNARY_EXPONENTIAL] = {vec_exp_span, vec_exp_gradient_span},
+    [UNARY_LOGARITHM] = {vec_log_span, vec_log_gradient_span},
+    [UNARY_SQUARE] = {square_span, square_gradient_span},
+    [UNARY_SQUARE_ROOT] = {vec_square_root_span, vec_square_root_gradient_span},
+};
+
+static Span *const operations[BINARY_COUNT] = {
+    [BINARY_ADD] = add_span,
+    [BINARY_SUBTRACT] = subtract_span,
+    [BINARY_MULTIPLY] = multiply_span,
+    [BINARY_DIVIDE] = divide_span,
+};
+
+static void unary(const Exec *exec, Unary f, int64_t rows, int64_t cols, Rows x, Rows y)
+{
+    Map m = {.span = functions[f].value, .rows = rows, .cols = cols, .a = x, .y = y};
+    join_rows(&m, rows);
+    map_run(exec, m, "unary");
+}
+
+static void unary_gradient(const Exec *exec, Unary f, int64_t rows, int64_t cols, Rows dy, Rows x, bool add, Rows dx)
+{
+    Map m = {.span = functions[f].gradient, .rows = rows, .cols = cols, .a = dy, .b = x, .add = add, .y = dx};
+    join_rows(&m, rows);
+    map_run(exec, m, "unary_gradient");
+}
+
+static void binary(const Exec *exec, Binary f, int64_t rows, int64_t cols, Rows a, Rows b, Rows y)
+{
+    Map m = {.span = operations[f], .rows = rows, .cols = cols, .a = a, .b = b, .y = y};
+    join_rows(&m, rows);
+    map_run(exec, m, "binary");
+}
+
+static void scale(const Exec *exec, int64_t rows, int64_t cols, float factor, Rows x, bool add, Rows y)
+{
+    Map m = {.span = scale_span, .rows = rows, .cols = cols, .a = x, .factor = factor, .add = add, .y = y};
+    join_rows(&m, rows);
+    map_run(exec, m, "scale");
+}
+
+static void scale_rows(const Exec *exec, int64_t rows, int64_t cols, const float *factors, int64_t repeat, Rows x,
+                       bool add, Rows y)
+{
+    Map m = {.span = scale_span,
+             .rows = rows,
+             .cols = cols,
+             .a = x,
+             .factors = factors,
+             .repeat = repeat,
+             .add = add,
+             .y = y};
+    join_rows(&m, repeat);
+    if (m.rows != rows)
+        m.repeat = 1;
+    map_run(exec, m, "scale_rows");
+}
+
+static void add_rows(const Exec *exec, int64_t rows, int64_t cols, Rows x, const float *table, int64_t period, Rows y)
+{
+    Rows b = {.data = (void *)table, .stride = cols, .type = F32};
+    Map m = {.span = add_span, .rows = rows, .cols = cols, .a = x, .b = b, .b_period = period, .y = y};
+    join_rows(&m, period);
+    if (m.rows != rows)
+        m.b_period = 1;
+    map_run(exec, m, "add_rows");
+}
+
+typedef struct Fill {
+    float value, *y;
+} Fill;
+
+static void fill_piece(const void *job, int64_t first, int64_t last)
+{
+    const Fill *f = job;
+    for (int64_t i = first; i < last; i += LANES)
+        vec_store_upto(f->y + i, vec_set(f->value), last - i);
+}
+
+static void fill(const Exec *exec, int64_t count, float value, float *y)
+{
+    Fill f = {value, y};
+    parallel_pieces(exec, count, PIECE, count * 4, fill_piece, &f);
+}
+
+const ElementwiseKernels LEVEL(elementwise_kernels) = {
+    .unary = unary,
+    .unary_gradient = unary_gradient,
+    .binary = binary,
+    .scale = scale,
+    .scale_rows = scale_rows,
+    .add_rows = add_rows,
+    .sum_rows_scratch = LEVEL(sum_rows_scratch),
+    .sum_rows = LEVEL(sum_rows),
+    .sum_columns = LEVEL(sum_columns),
+    .permute = LEVEL(permute),
+    .fill = fill,
+};

@@ -1,0 +1,29 @@
+/* Small loops over up to BLOCK (or more) floats that several kernels share. */
+#pragma once
+#include "common/kernels/cpu/vector/vector.h"
+
+/* Rows of a piece, so that it is about 16 Ki values. */
+static inline int64_t rows_a_piece(int64_t cols)
+{
+    return cols < 16384 ? 16384 / (cols > 0 ? cols : 1) : 1;
+}
+
+/* y += x */
+static inline void span_add(int64_t n, const float *x, float *y)
+{
+    for (int64_t i = 0; i < n; i += LANES)
+        vec_store_upto(y + i, vec_load_upto(y + i, n - i, 0) + vec_load_upto(x + i, n - i, 0), n - i);
+}
+
+static inline float span_sum(int64_t n, const float *x)
+{
+    Vec a = vec_set(0), b = vec_set(0);
+    int64_t i = 0;
+    for (; i + 2 * LANES <= n; i += 2 * LANES) {
+        a += vec_load(x + i);
+        b += vec_load(x + i + LANES);
+    }
+    for (; i < n; i += LANES)
+        a += vec_load_upto(x + i, n - i, 0);
+    return vec_sum(a + b);
+}
