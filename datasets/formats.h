@@ -1,0 +1,5 @@
+/* The formats, one file each. */
+#pragma once
+#include "datasets/registry.h"
+
+extern const DatasetFormat mnist_format, fashion_mnist_format;

@@ -1,0 +1,77 @@
+#include "datasets/registry.h"
+
+#include "common/base/file.h"
+#include "common/base/memory.h"
+#include "common/base/str.h"
+#include "datasets/formats.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+const DatasetFormat *const dataset_formats[] = {&fashion_mnist_format, &mnist_format, NULL};
+
+const DatasetFormat *dataset_format(const char *name, Error *e)
+{
+    const char *names[COUNT_OF(dataset_formats)];
+    int count = 0;
+    Str all = {0};
+    for (; dataset_formats[count]; count++) {
+        names[count] = dataset_formats[count]->name;
+        if (strcmp(names[count], name) == 0) {
+            str_free(&all);
+            return dataset_formats[count];
+        }
+        str_add(&all, "%s%s", count ? ", " : "", names[count]);
+    }
+    const char *nearest = str_nearest(name, names, count);
+    if (nearest)
+        error_set(e, "unknown data set '%s' (did you mean '%s'?)", name, nearest);
+    else
+        error_set(e, "unknown data set '%s', expected one of: %s", name, all.text);
+    str_free(&all);
+    return NULL;
+}
+
+static bool exists(const char *path)
+{
+    return file_exists(path) || folder_exists(path);
+}
+
+static char *not_found(const DatasetFormat *format, const char *path, Error *e)
+{
+    char *package = format->package ? str_format(" (or install the Debian package %s)", format->package) : str_copy("");
+    char *where = path ? str_format("at data.path=%s", path)
+                       : str_format("(data.path and $ZOO_DATA/%s were looked at)", format->name);
+    error_set(e, "data set %s not found %s: get it from %s%s; licence: %s; expected there: %s", format->name, where,
+              format->source, package, format->licence, format->layout);
+    mem_free(package);
+    mem_free(where);
+    return NULL;
+}
+
+char *dataset_place(const DatasetFormat *format, const char *path, Error *e)
+{
+    if (format->generated)
+        return str_copy("");
+    if (path)
+        return exists(path) ? str_copy(path) : not_found(format, path, e);
+    const char *root = getenv("ZOO_DATA");
+    if (root && root[0]) {
+        char *place = str_format("%s/%s", root, format->name);
+        if (exists(place))
+            return place;
+        mem_free(place);
+    }
+    if (format->package_path && exists(format->package_path))
+        return str_copy(format->package_path);
+    return not_found(format, NULL, e);
+}
+
+Dataset *dataset_open(const char *name, const char *path, DatasetPart part, Error *e)
+{
+    const DatasetFormat *format = dataset_format(name, e);
+    char *place = format ? dataset_place(format, path, e) : NULL;
+    Dataset *d = place ? format->open(place, part, e) : NULL;
+    mem_free(place);
+    return d;
+}

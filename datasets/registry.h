@@ -1,0 +1,29 @@
+/* The data sets that this project knows: by name, where their files lie, how to get them. */
+#pragma once
+#include "common/data/dataset.h"
+
+typedef enum DatasetPart { PART_TRAIN, PART_TEST } DatasetPart;
+
+/* One data set. `open` reads it out of a folder or file that exists. */
+typedef struct DatasetFormat {
+    const char *name;
+    const char *source; /* where the files come from */
+    const char *licence;
+    const char *layout;       /* what must lie at data.path */
+    const char *package;      /* the Debian package, or NULL */
+    const char *package_path; /* where that puts it */
+    Dataset *(*open)(const char *path, DatasetPart part, Error *e);
+    bool generated; /* needs no files */
+} DatasetFormat;
+
+extern const DatasetFormat *const dataset_formats[]; /* ends with NULL */
+
+/* NULL with a line that names the nearest, if there is none of that name. */
+const DatasetFormat *dataset_format(const char *name, Error *e);
+
+/* Where the data lies: `path` if given, else $ZOO_DATA/<name>, else the Debian package's place. A fresh string; NULL with
+ * one line (source, licence, layout) if nothing is there. */
+char *dataset_place(const DatasetFormat *format, const char *path, Error *e);
+
+/* Finds and opens. `path` may be NULL. */
+Dataset *dataset_open(const char *name, const char *path, DatasetPart part, Error *e);
