@@ -1,0 +1,85 @@
+/* What the tests of the oneDNN kernels share: random matrices, comparison with a double reference, and a main that
+ * runs the whole program once a level (oneDNN's level can only be chosen before its first product). */
+#pragma once
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <cmocka.h>
+#include "common/base/memory.h"
+#include "common/base/str.h"
+#include "common/kernels/cpu/dnnl.h"
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+static const Exec two_threads = {.threads = 2};
+
+static inline bool cpu_has_level(const char *level)
+{
+    if (strcmp(level, "avx2") == 0)
+        return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
+    if (strcmp(level, "avx512") == 0)
+        return __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512dq");
+    if (strcmp(level, "avx512_bf16") == 0)
+        return __builtin_cpu_supports("avx512bf16");
+    return true;
+}
+
+static bool bf16_here; /* the level of this run has bf16 */
+
+/* `count` numbers of about [-1, 1], rounded to the type; the same ones for the same seed. */
+static inline void *random_numbers(size_t count, DType type, uint32_t seed)
+{
+    void *data = aligned_alloc(64, (count * dtype_bytes(type) + 64) / 64 * 64);
+    uint32_t state = seed * 2654435761u + 12345;
+    for (size_t i = 0; i < count; i++) {
+        state = state * 1664525u + 1013904223u;
+        float value = (float)(int32_t)state / 2147483648.f;
+        if (type == BF16)
+            ((uint16_t *)data)[i] = bf16_from_float(value);
+        else
+            ((float *)data)[i] = value;
+    }
+    return data;
+}
+
+static inline double number_at(const void *data, DType type, int64_t i)
+{
+    return type == BF16 ? bf16_to_float(((const uint16_t *)data)[i]) : ((const float *)data)[i];
+}
+
+/* Within rounding of a sum whose terms have the absolute sum `size`. */
+static inline void assert_near(double got, double want, double size, DType type, const char *what, int64_t i)
+{
+    double tolerance = 4e-6 * size + 1e-6 + (type == BF16 ? fabs(want) / 256 : 0);
+    if (!(fabs(got - want) <= tolerance))
+        fail_msg("%s: element %lld is %.9g, want %.9g (tolerance %g)", what, (long long)i, got, want, tolerance);
+}
+
+static inline int run_at_every_level(int (*run)(void))
+{
+    static const char *const levels[] = {"plain", "avx2", "avx512", "avx512_bf16"};
+    int failed = 0;
+    for (int i = 0; i < COUNT_OF(levels); i++) {
+        if (!cpu_has_level(levels[i])) {
+            printf("level %s: not on this machine\n", levels[i]);
+            continue;
+        }
+        printf("level %s\n", levels[i]);
+        fflush(NULL);
+        pid_t child = fork();
+        if (child == 0) {
+            dnnl_limit_isa(levels[i]);
+            bf16_here = strcmp(levels[i], "avx512_bf16") == 0;
+            exit(run() != 0);
+        }
+        int status = 1;
+        waitpid(child, &status, 0);
+        failed += status != 0;
+    }
+    return failed != 0;
+}
