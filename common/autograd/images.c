@@ -1,0 +1,106 @@
+/* Ops on maps [B,C,H,W]. */
+#include "common/autograd/op.h"
+#include "common/autograd/ops.h"
+
+typedef struct ConvolveArgs {
+    ConvolutionShape shape;
+    bool relu;
+} ConvolveArgs;
+
+/* in: x, weight, bias; saved: x, weight, y (with relu: its sign is that of what relu saw). */
+static void convolve_backward(Tape *t, Node *n)
+{
+    const ConvolveArgs *a = n->args;
+    Tensor *x = n->saved[0], *w = n->saved[1], *y = n->saved[2], *dy = n->out->gradient;
+    if (a->relu) {
+        Tensor *masked = op_like(t, dy);
+        int64_t count = tensor_count(dy);
+        KERNEL(t, elementwise, unary_gradient, UNARY_RELU, 1, count, ((Rows){dy->data, count, F32}),
+               ((Rows){y->data, count, F32}), false, ((Rows){masked->data, count, F32}));
+        dy = masked;
+    }
+    Slot dw = gradient_slot(t, n->in[1]), db = gradient_slot(t, n->in[2]), dx = gradient_slot(t, n->in[0]);
+    contract(!db.wanted || (dw.wanted && db.add == dw.add), "convolve: weight and bias were used apart");
+    if (dw.wanted)
+        KERNEL(t, convolution, convolution_weight_gradient, &a->shape, dy->data, x->data, dw.add, dw.gradient.data,
+               db.gradient.data);
+    if (dx.wanted) {
+        contract(!tensor_is_window(&dx.gradient), "convolve: the gradient of a window");
+        Weight weight = op_weight(w);
+        KERNEL(t, convolution, convolution_input_gradient, &a->shape, dy->data, &weight, dx.add, dx.gradient.data);
+    }
+}
+
+static ConvolutionShape convolution_shape(const Tensor *x, const Tensor *weight, const Convolve *how)
+{
+    const Shape s = x->shape, w = weight->shape;
+    int64_t stride = how->stride ? how->stride : 1, dilation = how->dilation ? how->dilation : 1;
+    int64_t groups = how->groups ? how->groups : 1;
+    contract(s.rank == 4 && w.rank == 4 && s.dim[1] == w.dim[1] * groups,
+             "convolve: a map of %lld channels, a weight for %lld", (long long)s.dim[1],
+             (long long)(w.dim[1] * groups));
+    return (ConvolutionShape){
+        .batch = s.dim[0],
+        .in_channels = s.dim[1],
+        .in_height = s.dim[2],
+        .in_width = s.dim[3],
+        .out_channels = w.dim[0],
+        .out_height = (s.dim[2] + 2 * how->pad - dilation * (w.dim[2] - 1) - 1) / stride + 1,
+        .out_width = (s.dim[3] + 2 * how->pad - dilation * (w.dim[3] - 1) - 1) / stride + 1,
+        .kernel_height = w.dim[2],
+        .kernel_width = w.dim[3],
+        .stride_height = stride,
+        .stride_width = stride,
+        .pad_top = how->pad,
+        .pad_left = how->pad,
+        .pad_bottom = how->pad,
+        .pad_right = how->pad,
+        .dilation_height = dilation,
+        .dilation_width = dilation,
+        .groups = groups,
+        .in_channels_last = x->channels_last,
+        .out_channels_last = true,
+    };
+}
+
+Tensor *convolve(Tape *t, Tensor *x, Tensor *weight, Tensor *bias, const Convolve *how)
+{
+    if (tensor_is_window(x))
+        x = contiguous(t, x);
+    ConvolveArgs args = {convolution_shape(x, weight, how), how->relu};
+    const ConvolutionShape *c = &args.shape;
+    Tensor *y = tensor_make(t, F32, SHAPE(c->batch, c->out_channels, c->out_height, c->out_width));
+    y->channels_last = true;
+    Weight w = op_weight(weight);
+    t->macs += (double)tensor_count(y) * (double)(tensor_count(weight) / c->out_channels);
+    KERNEL(t, convolution, convolution, c, x->data, &w, op_floats(bias), how->relu, y->data);
+    if (OP_RECORDS(t, x, weight, bias)) {
+        Node *n = op_record(t, "convolve", convolve_backward, y, &args, sizeof args);
+        OP_INPUTS(t, n, x, weight, bias);
+        OP_SAVES(t, n, x, weight, how->relu ? y : NULL);
+    }
+    return y;
+}
+
+static void resize_backward(Tape *t, Node *n)
+{
+    const Shape in = n->in[0]->shape, out = n->out->shape;
+    Slot dx = gradient_slot(t, n->in[0]);
+    contract(!tensor_is_window(&dx.gradient), "resize_bicubic: the gradient of a window");
+    KERNEL(t, resize, bicubic_gradient, in.dim[0] * in.dim[1], in.dim[2], in.dim[3], out.dim[2], out.dim[3],
+           n->out->gradient->data, dx.add, dx.gradient.data);
+}
+
+Tensor *resize_bicubic(Tape *t, Tensor *x, int64_t height, int64_t width)
+{
+    x = contiguous(t, x);
+    const Shape s = x->shape;
+    contract(s.rank == 4, "resize_bicubic: rank %d, not 4", s.rank);
+    Tensor *y = tensor_make(t, F32, SHAPE(s.dim[0], s.dim[1], height, width));
+    KERNEL(t, resize, bicubic, s.dim[0] * s.dim[1], s.dim[2], s.dim[3], height, width, x->data, y->data);
+    if (OP_RECORDS(t, x)) {
+        Node *n = op_record(t, "resize_bicubic", resize_backward, y, NULL, 0);
+        OP_INPUTS(t, n, x);
+    }
+    return y;
+}

@@ -1,0 +1,70 @@
+/* Noise that regularises: active in the TRAIN phase, drawn from Philox, so the backward draws the same numbers again. */
+#include "common/autograd/op.h"
+#include "common/autograd/ops.h"
+
+typedef struct DropoutArgs {
+    PhiloxDraw draw;
+    float rate;
+} DropoutArgs;
+
+static void dropout_backward(Tape *t, Node *n)
+{
+    const DropoutArgs *a = n->args;
+    Slot dx = gradient_slot(t, n->in[0]);
+    int64_t count = tensor_count(n->out);
+    contract(!tensor_is_window(&dx.gradient), "dropout: the gradient of a window");
+    KERNEL(t, noise, dropout, a->draw, 0, count, a->rate, ((Rows){n->out->gradient->data, count, F32}), dx.add,
+           ((Rows){dx.gradient.data, count, F32}));
+}
+
+Tensor *dropout(Tape *t, Tensor *x, float rate, uint32_t site)
+{
+    if (!tape_training(t) || rate == 0)
+        return x;
+    contract(!t->replay, "dropout cannot be replayed: drop_path can");
+    x = contiguous(t, x);
+    DropoutArgs args = {tape_draw(t, site), rate};
+    Tensor *y = tensor_make(t, F32, x->shape);
+    int64_t count = tensor_count(x);
+    KERNEL(t, noise, dropout, args.draw, 0, count, rate, ((Rows){x->data, count, F32}), false,
+           ((Rows){y->data, count, F32}));
+    if (OP_RECORDS(t, x)) {
+        Node *n = op_record(t, "dropout", dropout_backward, y, &args, sizeof args);
+        OP_INPUTS(t, n, x);
+    }
+    return y;
+}
+
+/* saved: factors [B], each 0 or 1 / keep. */
+static void drop_path_backward(Tape *t, Node *n)
+{
+    Tensor *factors = n->saved[0];
+    Slot dx = gradient_slot(t, n->in[0]);
+    int64_t batch = tensor_count(factors), each = tensor_count(n->out) / batch;
+    contract(!tensor_is_window(&dx.gradient), "drop_path: the gradient of a window");
+    KERNEL(t, elementwise, scale_rows, batch, each, factors->data, 1, ((Rows){n->out->gradient->data, each, F32}),
+           dx.add, ((Rows){dx.gradient.data, each, F32}));
+}
+
+Tensor *drop_path(Tape *t, Tensor *x, float rate, uint32_t site)
+{
+    if (!tape_training(t) || rate == 0)
+        return x;
+    x = contiguous(t, x);
+    int64_t batch = x->shape.dim[0], each = batch ? tensor_count(x) / batch : 0;
+    Random r = {.draw = tape_draw(t, site), .replay = t->replay};
+    Tensor *factors = tensor_make(t, F32, SHAPE(batch));
+    const double keep = 1.0 - rate;
+    if (t->device != DEVICE_META)
+        for (int64_t b = 0; b < batch; b++)
+            ((float *)factors->data)[b] = (float)(floor(keep + random_uniform(&r)) / keep);
+    Tensor *y = tensor_make(t, F32, x->shape);
+    KERNEL(t, elementwise, scale_rows, batch, each, factors->data, 1, ((Rows){x->data, each, F32}), false,
+           ((Rows){y->data, each, F32}));
+    if (OP_RECORDS(t, x)) {
+        Node *n = op_record(t, "drop_path", drop_path_backward, y, NULL, 0);
+        OP_INPUTS(t, n, x);
+        OP_SAVES(t, n, factors);
+    }
+    return y;
+}

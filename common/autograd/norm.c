@@ -1,0 +1,38 @@
+/* Normalisation: the example to read for how an op is written. */
+#include "common/autograd/op.h"
+#include "common/autograd/ops.h"
+
+/* saved: x, gamma, mean [rows], rstd [rows]; in: x, gamma, beta. */
+static void standardize_backward(Tape *t, Node *n)
+{
+    Tensor *x = n->saved[0], *gamma = n->saved[1], *mean = n->saved[2], *rstd = n->saved[3];
+    int64_t rows, cols;
+    Rows from = op_as_rows(x, &rows, &cols), dy = op_as_rows(n->out->gradient, &rows, &cols);
+    Slot dx = gradient_slot(t, n->in[0]), dgamma = gradient_slot(t, n->in[1]), dbeta = gradient_slot(t, n->in[2]);
+    Rows to = dx.wanted ? op_as_rows(&dx.gradient, &rows, &cols) : (Rows){0};
+    contract(dgamma.add == dbeta.add, "standardize: gamma and beta were used apart");
+    KERNEL(t, norm, layer_norm_gradient, rows, cols, dy, from, op_floats(gamma), mean->data, rstd->data, dx.add, to,
+           dgamma.add, dgamma.gradient.data, dbeta.gradient.data);
+}
+
+Tensor *standardize(Tape *t, Tensor *x, Tensor *gamma, Tensor *beta, float eps)
+{
+    x = op_rows(t, x);
+    int64_t rows, cols;
+    Rows from = op_as_rows(x, &rows, &cols), none = {0};
+    contract((!gamma || tensor_count(gamma) == cols) && (!beta || tensor_count(beta) == cols),
+             "standardize: rows of %lld values, gamma of %lld", (long long)cols,
+             (long long)(gamma ? tensor_count(gamma) : 0));
+    bool records = OP_RECORDS(t, x, gamma, beta);
+    Tensor *y = tensor_make(t, F32, x->shape);
+    Tensor *mean = records ? tensor_make(t, F32, SHAPE(rows)) : NULL;
+    Tensor *rstd = records ? tensor_make(t, F32, SHAPE(rows)) : NULL;
+    KERNEL(t, norm, layer_norm, rows, cols, from, none, none, op_floats(gamma), op_floats(beta), eps,
+           ((Rows){y->data, cols, F32}), op_floats(mean), op_floats(rstd));
+    if (records) {
+        Node *n = op_record(t, "standardize", standardize_backward, y, NULL, 0);
+        OP_INPUTS(t, n, x, gamma, beta);
+        OP_SAVES(t, n, x, gamma, mean, rstd);
+    }
+    return y;
+}

@@ -1,0 +1,92 @@
+/* For whoever writes an op: an op is a shape rule, a kernel, and a node for the way back.
+ * Read layer_norm in norm.c as the example. */
+#pragma once
+#include "common/autograd/tape.h"
+
+typedef struct Node Node;
+typedef void Backward(Tape *t, Node *n);
+
+struct Node {
+    const char *op;
+    Backward *backward;
+    Tensor *out;        /* whose gradient has arrived */
+    Tensor *extra_out;  /* a second result (a log-sum-exp), or NULL */
+    Tensor **in;        /* whose gradients may be wanted; entries may be NULL */
+    Tensor **saved;     /* what the forward left for the backward; entries may be NULL */
+    int ins, saves;
+    void *args; /* a copy of the op'"'"'s own struct */
+};
+
+struct Tape {
+    Device device;
+    const Backend *backend;
+    Exec exec;
+    Pool *pool;
+    Region region;
+    uint32_t seed, step;
+    double macs;
+    RandomReplay *replay;
+    struct TapeLists *lists; /* visible tensors, nodes, spare structs: tape.c */
+};
+
+/* ---- Forward */
+
+/* Whether any of the inputs (NULL allowed) needs a gradient and the tape records. */
+bool op_records(const Tape *t, int n, Tensor *const *in);
+#define OP_RECORDS(t, ...)                                                                                             \
+    op_records(t, (int)(sizeof((Tensor *[]){__VA_ARGS__}) / sizeof(Tensor *)), (Tensor *[]){__VA_ARGS__})
+
+/* Remembers the op; y then needs a gradient. args is copied. */
+Node *op_record(Tape *t, const char *op, Backward *backward, Tensor *y, const void *args, size_t args_bytes);
+void op_inputs(Tape *t, Node *n, int count, Tensor *const *in);
+void op_saves(Tape *t, Node *n, int count, Tensor *const *saved);
+#define OP_INPUTS(t, n, ...)                                                                                           \
+    op_inputs(t, n, (int)(sizeof((Tensor *[]){__VA_ARGS__}) / sizeof(Tensor *)), (Tensor *[]){__VA_ARGS__})
+#define OP_SAVES(t, n, ...)                                                                                            \
+    op_saves(t, n, (int)(sizeof((Tensor *[]){__VA_ARGS__}) / sizeof(Tensor *)), (Tensor *[]){__VA_ARGS__})
+
+/* A tensor with x'"'"'s shape, type and layout. */
+Tensor *op_like(Tape *t, const Tensor *x);
+
+/* A view of x: the same storage from element `offset` on, its gradient a part of x'"'"'s. */
+Tensor *op_view(Tape *t, Tensor *x, Shape shape, int64_t offset, int64_t run, int64_t stride);
+
+/* x, or a copy of it whose rows are all one stride apart (rows), or which is contiguous in logical order (contiguous). */
+Tensor *op_rows(Tape *t, Tensor *x);
+Tensor *contiguous(Tape *t, Tensor *x);
+
+/* ---- Backward */
+
+/* Where the gradient of an input goes: `wanted` false = nowhere. `add` false: the kernel overwrites. */
+typedef struct Slot {
+    bool wanted, add;
+    Tensor gradient; /* as x: a window where x is one */
+} Slot;
+
+Slot gradient_slot(Tape *t, Tensor *x);
+
+/* Hands a whole gradient of x'"'"'s shape over (or adds it): the copy is saved where it can be. */
+void gradient_give(Tape *t, Tensor *x, Tensor *gradient);
+
+/* ---- Kernels. On the meta device nothing runs; a kernel that the backend lacks ends the program with a clear line. */
+__attribute__((noreturn)) void kernel_missing(const Tape *t, const char *kernel);
+#define KERNEL(t, family, kernel, ...)                                                                                 \
+    do {                                                                                                               \
+        if ((t)->device == DEVICE_META)                                                                                \
+            break;                                                                                                     \
+        if (!(t)->backend->family.kernel)                                                                              \
+            kernel_missing(t, #kernel);                                                                                \
+        (t)->backend->family.kernel(&(t)->exec, __VA_ARGS__);                                                          \
+    } while (0)
+
+/* A weight [out, ...] as the matrix kernels take it; a parameter brings its packed copy. */
+Weight op_weight(const Tensor *w);
+
+/* The data of a tensor that may be NULL, as floats. */
+static inline float *op_floats(const Tensor *x)
+{
+    return x ? (float *)x->data : NULL;
+}
+
+/* The rows of a tensor that went through op_rows. */
+Rows op_as_rows(const Tensor *x, int64_t *rows, int64_t *cols);

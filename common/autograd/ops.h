@@ -1,0 +1,69 @@
+/* The differentiable ops. Each computes at once through a kernel of common/kernels and records its way back; a broken
+ * shape rule is a bug of the caller and ends the program. Layers with parameters (linear, layer_norm, conv2d) are in
+ * common/nn; attention is in common/attention. */
+#pragma once
+#include "common/autograd/tape.h"
+
+/* ---- Shape */
+Tensor *reshape(Tape *t, Tensor *x, Shape shape);                            /* free */
+Tensor *narrow(Tape *t, Tensor *x, int axis, int64_t start, int64_t length); /* free: a window */
+Tensor *concat(Tape *t, int axis, int n, Tensor *const *parts);
+Tensor *concat2(Tape *t, int axis, Tensor *a, Tensor *b);
+Tensor *permute(Tape *t, Tensor *x, const int *order); /* y's axis a is x's axis order[a]; copies */
+Tensor *expand(Tape *t, Tensor *x, int64_t n);         /* [1, ...] -> [n, ...], copied */
+Tensor *contiguous(Tape *t, Tensor *x);
+Tensor *tokens_from_map(Tape *t, Tensor *x);                             /* [B,C,H,W] -> [B,HW,C]; free after a convolution */
+Tensor *map_from_tokens(Tape *t, Tensor *x, int64_t height, int64_t width); /* [B,HW,C] -> [B,C,H,W]; free */
+
+/* ---- Elementwise; a and b have one shape */
+Tensor *add(Tape *t, Tensor *a, Tensor *b);
+Tensor *subtract(Tape *t, Tensor *a, Tensor *b);
+Tensor *multiply(Tape *t, Tensor *a, Tensor *b);
+Tensor *scale(Tape *t, Tensor *x, float factor);
+Tensor *add_rows(Tape *t, Tensor *x, Tensor *table); /* x[B,...] + table[1,...] or [C]: table repeats over the rows of x */
+Tensor *gelu(Tape *t, Tensor *x);                    /* exact: x Phi(x) */
+Tensor *gelu_tanh(Tape *t, Tensor *x);
+Tensor *relu(Tape *t, Tensor *x);
+Tensor *silu(Tape *t, Tensor *x);
+Tensor *sigmoid(Tape *t, Tensor *x);
+Tensor *hyperbolic_tangent(Tape *t, Tensor *x);
+Tensor *exponential(Tape *t, Tensor *x);
+Tensor *logarithm(Tape *t, Tensor *x);
+Tensor *square(Tape *t, Tensor *x);
+Tensor *square_root(Tape *t, Tensor *x);
+
+/* ---- Sums */
+Tensor *sum_all(Tape *t, Tensor *x);       /* -> scalar */
+Tensor *mean_all(Tape *t, Tensor *x);      /* -> scalar */
+Tensor *mean_tokens(Tape *t, Tensor *x);   /* [B,N,C] -> [B,1,C] */
+
+/* ---- Products */
+
+/* y[...,N] = x[...,K] weight[N,K]^T + bias[N]; bias NULL: none. */
+Tensor *affine(Tape *t, Tensor *x, Tensor *weight, Tensor *bias);
+
+/* ---- Normalisation over the last axis: (x - mean)/sqrt(variance + eps) * gamma + beta; gamma, beta [C] or both NULL. */
+Tensor *standardize(Tape *t, Tensor *x, Tensor *gamma, Tensor *beta, float eps);
+
+/* ---- Images [B,C,H,W] */
+typedef struct Convolve {
+    int64_t stride, pad, dilation, groups; /* 0 means 1 for all but pad */
+    bool relu;                             /* fused into the result */
+} Convolve;
+
+Tensor *convolve(Tape *t, Tensor *x, Tensor *weight, Tensor *bias, const Convolve *how); /* weight [out,in/g,kh,kw] */
+Tensor *resize_bicubic(Tape *t, Tensor *x, int64_t height, int64_t width); /* torch's: a = -0.75, no antialias */
+
+/* ---- Classification */
+Tensor *softmax(Tape *t, Tensor *x);     /* over the last axis */
+
+/* losses[R] = -sum_c targets[R,C] log softmax(logits[R,C]); no gradient to the targets. *probabilities (NULL: not wanted)
+ * gets the softmax, without gradient. */
+Tensor *soft_cross_entropy(Tape *t, Tensor *logits, Tensor *targets, Tensor **probabilities);
+
+/* ---- Noise, active in the TRAIN phase only */
+Tensor *dropout(Tape *t, Tensor *x, float rate, uint32_t site);
+
+/* Stochastic depth: each sample (axis 0) is x / keep with probability keep = 1 - rate, else 0. (timm's DropPath:
+ * floor(keep + u).) */
+Tensor *drop_path(Tape *t, Tensor *x, float rate, uint32_t site);

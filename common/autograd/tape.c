@@ -1,0 +1,532 @@
+#include "common/autograd/op.h"
+
+#include "common/base/memory.h"
+
+#include <string.h>
+
+enum { ARENA_BLOCK = 1 << 16, SCRATCH_BYTES = 8 << 20 };
+
+/* Small structs of one step, given back all at once. */
+typedef struct Arena {
+    ARRAY(char *) blocks;
+    size_t block, used;
+} Arena;
+
+typedef struct SiteCalls {
+    uint32_t site, calls;
+} SiteCalls;
+
+struct TapeLists {
+    ARRAY(Tensor *) visible; /* in the order they were made; a scope is a mark in it */
+    ARRAY(Tensor *) kept;
+    ARRAY(Tensor *) spare;
+    ARRAY(Storage *) spare_storage;
+    ARRAY(Node *) nodes;
+    ARRAY(SiteCalls) calls;
+    Arena arena;
+};
+
+static void *arena_take(Arena *a, size_t bytes)
+{
+    bytes = (bytes + 15) & ~(size_t)15;
+    contract(bytes <= ARENA_BLOCK, "a node of %zu bytes", bytes);
+    if (a->blocks.count == 0 || a->used + bytes > ARENA_BLOCK) {
+        if (a->blocks.count)
+            a->block++;
+        if (a->block == a->blocks.count)
+            *array_add(&a->blocks) = mem_new(ARENA_BLOCK);
+        a->used = 0;
+    }
+    char *p = a->blocks.items[a->block] + a->used;
+    a->used += bytes;
+    return p;
+}
+
+Tape *tape_new(const TapeOptions *options)
+{
+    Tape *t = mem_new(sizeof *t);
+    t->device = options->device;
+    t->backend = options->backend;
+    t->pool = pool_new(options->device != DEVICE_META);
+    t->exec = (Exec){.threads = MAX(options->threads, 1), .scratch_bytes = SCRATCH_BYTES};
+    t->exec.scratch = pool_take(t->pool, SCRATCH_BYTES);
+    t->seed = options->seed;
+    t->region = (Region){EVAL, NO_GRAD};
+    t->lists = mem_new(sizeof *t->lists);
+    return t;
+}
+
+void tape_free(Tape *t)
+{
+    if (!t)
+        return;
+    tape_reset(t);
+    struct TapeLists *l = t->lists;
+    for (size_t i = 0; i < l->spare.count; i++)
+        mem_free(l->spare.items[i]);
+    for (size_t i = 0; i < l->spare_storage.count; i++)
+        mem_free(l->spare_storage.items[i]);
+    for (size_t i = 0; i < l->arena.blocks.count; i++)
+        mem_free(l->arena.blocks.items[i]);
+    array_free(&l->visible);
+    array_free(&l->kept);
+    array_free(&l->spare);
+    array_free(&l->spare_storage);
+    array_free(&l->nodes);
+    array_free(&l->calls);
+    array_free(&l->arena.blocks);
+    mem_free(l);
+    pool_free(t->pool);
+    mem_free(t);
+}
+
+/* ---- Lifetimes */
+
+static void storage_release(Tape *t, Storage *s)
+{
+    if (--s->refs > 0)
+        return;
+    if (s->pool)
+        pool_give(s->pool, s->data, s->bytes);
+    *array_add(&t->lists->spare_storage) = s;
+}
+
+static void tensor_drop(Tape *t, Tensor *x);
+
+static void tensor_unref(Tape *t, Tensor *x)
+{
+    if (--x->refs > 0 || x->param)
+        return;
+    if (x->gradient)
+        tensor_drop(t, x->gradient);
+    if (x->storage)
+        storage_release(t, x->storage);
+    if (x->root)
+        tensor_unref(t, x->root);
+    *array_add(&t->lists->spare) = x;
+}
+
+static void tensor_hold(Tensor *x)
+{
+    x->holders++;
+    x->refs++;
+}
+
+/* One looks at the data no more. Nobody left: the storage goes, the tensor stays for the nodes that know it. */
+static void tensor_drop(Tape *t, Tensor *x)
+{
+    if (--x->holders == 0 && !x->param && x->storage) {
+        storage_release(t, x->storage);
+        x->storage = NULL;
+        x->data = NULL;
+    }
+    tensor_unref(t, x);
+}
+
+static Tensor *tensor_struct(Tape *t)
+{
+    struct TapeLists *l = t->lists;
+    Tensor *x = l->spare.count ? l->spare.items[--l->spare.count] : mem_new(sizeof *x);
+    *x = (Tensor){0};
+    return x;
+}
+
+static Storage *storage_new(Tape *t, size_t bytes)
+{
+    struct TapeLists *l = t->lists;
+    void *data = pool_take(t->pool, bytes);
+    if (!data)
+        user_fatal("out of memory: a tensor of %.1f MB beside %.1f MB in use; lower train.batch_size (or "
+                   "eval.batch_size)",
+                   (double)bytes / 1e6, (double)pool_used(t->pool) / 1e6);
+    Storage *s = l->spare_storage.count ? l->spare_storage.items[--l->spare_storage.count] : mem_new(sizeof *s);
+    *s = (Storage){.data = data, .bytes = bytes, .refs = 1, .pool = t->pool};
+    return s;
+}
+
+static void show(Tape *t, Tensor *x)
+{
+    tensor_hold(x);
+    *array_add(&t->lists->visible) = x;
+}
+
+/* A tensor that nothing holds yet. */
+static Tensor *unheld(Tape *t, DType type, Shape shape)
+{
+    Tensor *x = tensor_struct(t);
+    x->shape = shape;
+    x->type = type;
+    x->run = x->stride = shape_count(shape);
+    x->storage = storage_new(t, (size_t)x->run * dtype_bytes(type));
+    x->data = x->storage->data;
+    return x;
+}
+
+Tensor *tensor_make(Tape *t, DType type, Shape shape)
+{
+    Tensor *x = unheld(t, type, shape);
+    show(t, x);
+    return x;
+}
+
+Tensor *op_like(Tape *t, const Tensor *x)
+{
+    Tensor *y = tensor_make(t, x->type, x->shape);
+    y->channels_last = x->channels_last;
+    return y;
+}
+
+Tensor *op_view(Tape *t, Tensor *x, Shape shape, int64_t offset, int64_t run, int64_t stride)
+{
+    contract(x->data || t->device == DEVICE_META, "a view of a tensor that was released (its scope has closed)");
+    Tensor *y = tensor_struct(t);
+    y->shape = shape;
+    y->type = x->type;
+    y->run = run;
+    y->stride = stride;
+    y->data = (char *)x->data + (size_t)offset * dtype_bytes(x->type);
+    y->storage = x->storage;
+    if (y->storage)
+        y->storage->refs++;
+    y->root = x->root ? x->root : x;
+    y->offset = x->offset + offset;
+    y->root->refs++;
+    y->needs_gradient = x->needs_gradient;
+    show(t, y);
+    return y;
+}
+
+Scope scope_open(Tape *t)
+{
+    return (Scope){t->lists->visible.count};
+}
+
+void scope_close_n(Tape *t, Scope s, Tensor **keep, int n)
+{
+    struct TapeLists *l = t->lists;
+    contract(s.mark <= l->visible.count, "a scope was closed after the one around it");
+    for (int i = 0; i < n; i++)
+        tensor_hold(keep[i]);
+    while (l->visible.count > s.mark)
+        tensor_drop(t, l->visible.items[--l->visible.count]);
+    for (int i = 0; i < n; i++)
+        *array_add(&l->visible) = keep[i];
+}
+
+Tensor *scope_close(Tape *t, Scope s, Tensor *y)
+{
+    scope_close_n(t, s, &y, 1);
+    return y;
+}
+
+Tensor *tape_keep(Tape *t, Tensor *x)
+{
+    tensor_hold(x);
+    *array_add(&t->lists->kept) = x;
+    return x;
+}
+
+static void node_release(Tape *t, Node *n)
+{
+    for (int i = 0; i < n->saves; i++)
+        if (n->saved[i])
+            tensor_drop(t, n->saved[i]);
+    for (int i = 0; i < n->ins; i++)
+        if (n->in[i])
+            tensor_unref(t, n->in[i]);
+    tensor_unref(t, n->out);
+    if (n->extra_out)
+        tensor_unref(t, n->extra_out);
+}
+
+void tape_reset(Tape *t)
+{
+    struct TapeLists *l = t->lists;
+    while (l->nodes.count)
+        node_release(t, l->nodes.items[--l->nodes.count]);
+    while (l->visible.count)
+        tensor_drop(t, l->visible.items[--l->visible.count]);
+    while (l->kept.count)
+        tensor_drop(t, l->kept.items[--l->kept.count]);
+    l->arena.block = l->arena.used = 0;
+    l->calls.count = 0;
+}
+
+Region region_open(Tape *t, Phase phase, Recording recording)
+{
+    Region before = t->region;
+    t->region = (Region){phase, recording};
+    return before;
+}
+
+void region_close(Tape *t, Region before)
+{
+    t->region = before;
+}
+
+bool tape_training(const Tape *t)
+{
+    return t->region.phase == TRAIN;
+}
+
+/* ---- Recording */
+
+bool op_records(const Tape *t, int n, Tensor *const *in)
+{
+    if (t->region.recording == NO_GRAD)
+        return false;
+    for (int i = 0; i < n; i++)
+        if (in[i] && in[i]->needs_gradient)
+            return true;
+    return false;
+}
+
+Node *op_record(Tape *t, const char *op, Backward *backward, Tensor *y, const void *args, size_t args_bytes)
+{
+    Node *n = arena_take(&t->lists->arena, sizeof *n);
+    *n = (Node){.op = op, .backward = backward, .out = y};
+    if (args_bytes) {
+        n->args = arena_take(&t->lists->arena, args_bytes);
+        memcpy(n->args, args, args_bytes);
+    }
+    y->needs_gradient = true;
+    y->refs++;
+    *array_add(&t->lists->nodes) = n;
+    return n;
+}
+
+void op_inputs(Tape *t, Node *n, int count, Tensor *const *in)
+{
+    n->ins = count;
+    n->in = arena_take(&t->lists->arena, (size_t)count * sizeof *in);
+    memcpy(n->in, in, (size_t)count * sizeof *in);
+    for (int i = 0; i < count; i++)
+        if (in[i])
+            in[i]->refs++;
+}
+
+void op_saves(Tape *t, Node *n, int count, Tensor *const *saved)
+{
+    n->saves = count;
+    n->saved = arena_take(&t->lists->arena, (size_t)count * sizeof *saved);
+    memcpy(n->saved, saved, (size_t)count * sizeof *saved);
+    for (int i = 0; i < count; i++)
+        if (saved[i])
+            tensor_hold(saved[i]);
+}
+
+void kernel_missing(const Tape *t, const char *kernel)
+{
+    user_fatal("device %s has no %s yet", t->backend ? t->backend->name : "?", kernel);
+}
+
+/* ---- Gradients */
+
+static Tensor *gradient_make(Tape *t, Tensor *x)
+{
+    x->gradient = unheld(t, F32, x->shape);
+    x->gradient->channels_last = x->channels_last;
+    tensor_hold(x->gradient);
+    return x->gradient;
+}
+
+/* A gradient that others share must not be written: its owner gets a copy. */
+static void gradient_unshare(Tape *t, Tensor *x)
+{
+    Tensor *old = x->gradient;
+    if (x->param || old->storage->refs == 1)
+        return;
+    Tensor *copy = gradient_make(t, x);
+    KERNEL(t, elementwise, scale, 1, tensor_count(x), 1.0f, ((Rows){old->data, tensor_count(x), F32}), false,
+           ((Rows){copy->data, tensor_count(x), F32}));
+    tensor_drop(t, old);
+}
+
+Slot gradient_slot(Tape *t, Tensor *x)
+{
+    if (!x || !x->needs_gradient)
+        return (Slot){0};
+    Tensor *owner = x->root ? x->root : x;
+    bool whole = x->offset == 0 && tensor_count(x) == tensor_count(owner);
+    bool present = owner->param ? owner->param->touched : owner->gradient != NULL;
+    if (!owner->gradient)
+        gradient_make(t, owner);
+    else if (present)
+        gradient_unshare(t, owner);
+    if (!present && !whole)
+        KERNEL(t, elementwise, fill, tensor_count(owner), 0.0f, owner->gradient->data);
+    if (owner->param)
+        owner->param->touched = true;
+    Slot slot = {.wanted = true, .add = present || !whole, .gradient = *owner->gradient};
+    slot.gradient.shape = x->shape;
+    slot.gradient.run = x->run;
+    slot.gradient.stride = x->stride;
+    slot.gradient.channels_last = x->channels_last;
+    slot.gradient.data = (float *)owner->gradient->data + x->offset;
+    return slot;
+}
+
+void gradient_give(Tape *t, Tensor *x, Tensor *gradient)
+{
+    if (!x || !x->needs_gradient)
+        return;
+    Tensor *owner = x->root ? x->root : x;
+    contract(gradient->channels_last == x->channels_last, "a gradient in another layout than its tensor");
+    bool whole = tensor_count(x) == tensor_count(owner);
+    bool shareable = whole && !owner->param && !owner->gradient && !gradient->root && gradient->type == F32 &&
+                     !tensor_is_window(gradient);
+    if (shareable) {
+        Tensor *g = tensor_struct(t);
+        g->shape = owner->shape;
+        g->type = F32;
+        g->run = g->stride = tensor_count(owner);
+        g->channels_last = owner->channels_last;
+        g->storage = gradient->storage;
+        g->storage->refs++;
+        g->data = gradient->data;
+        tensor_hold(g);
+        owner->gradient = g;
+        return;
+    }
+    Slot slot = gradient_slot(t, x);
+    int64_t blocks, run, gradient_blocks, gradient_run;
+    Rows to = tensor_blocks(&slot.gradient, &blocks, &run);
+    Rows from = tensor_blocks(gradient, &gradient_blocks, &gradient_run);
+    contract(gradient_run >= run || gradient_blocks == 1, "a gradient in smaller pieces than its tensor");
+    from.stride = gradient_run == run ? from.stride : run;
+    KERNEL(t, elementwise, scale, blocks, run, 1.0f, from, slot.add, to);
+}
+
+static void seed_root(Tape *t, Tensor *root, Tensor *cotangent)
+{
+    contract(root->needs_gradient, "tape_backward: a root that depends on nothing that needs a gradient");
+    if (cotangent) {
+        gradient_give(t, root, cotangent);
+        return;
+    }
+    Slot slot = gradient_slot(t, root);
+    contract(!slot.add, "tape_backward: a window or repeated tensor as a root needs a cotangent");
+    KERNEL(t, elementwise, fill, tensor_count(root), 1.0f, slot.gradient.data);
+}
+
+static void gradient_release(Tape *t, Tensor *x)
+{
+    if (x && x->gradient && !x->param) {
+        Tensor *g = x->gradient;
+        x->gradient = NULL;
+        tensor_drop(t, g);
+    }
+}
+
+void tape_backward(Tape *t, Tensor *const *roots, Tensor *const *cotangents, int n)
+{
+    struct TapeLists *l = t->lists;
+    for (int i = 0; i < n; i++)
+        seed_root(t, roots[i], cotangents ? cotangents[i] : NULL);
+    while (l->nodes.count) {
+        Node *node = l->nodes.items[--l->nodes.count];
+        bool reached = node->out->gradient || (node->extra_out && node->extra_out->gradient);
+        if (reached) {
+            Scope s = scope_open(t);
+            node->backward(t, node);
+            scope_close_n(t, s, NULL, 0);
+        }
+        gradient_release(t, node->out);
+        gradient_release(t, node->extra_out);
+        node_release(t, node);
+    }
+}
+
+const Tensor *tensor_gradient(const Tensor *x)
+{
+    return x->param && !x->param->touched ? NULL : x->gradient;
+}
+
+void tensor_needs_gradient(Tensor *x)
+{
+    x->needs_gradient = true;
+}
+
+/* ---- From and to the host */
+
+Tensor *tensor_from(Tape *t, DType type, Shape shape, const void *data)
+{
+    Tensor *x = tensor_make(t, type, shape);
+    if (t->device != DEVICE_META && data && tensor_count(x))
+        memcpy(x->data, data, (size_t)tensor_count(x) * dtype_bytes(type));
+    return x;
+}
+
+void tensor_read(Tape *t, const Tensor *x, void *out)
+{
+    if (t->device == DEVICE_META)
+        return;
+    size_t bytes = dtype_bytes(x->type);
+    if (x->channels_last) {
+        const int64_t shape[] = {x->shape.dim[0], x->shape.dim[2], x->shape.dim[3], x->shape.dim[1]};
+        KERNEL(t, elementwise, permute, 4, shape, ((const int[]){0, 3, 1, 2}), bytes, x->data, out);
+        return;
+    }
+    int64_t blocks, run;
+    Rows from = tensor_blocks(x, &blocks, &run);
+    for (int64_t i = 0; i < blocks; i++)
+        memcpy((char *)out + (size_t)(i * run) * bytes, (char *)from.data + (size_t)(i * from.stride) * bytes,
+               (size_t)run * bytes);
+}
+
+float tensor_scalar(Tape *t, const Tensor *x)
+{
+    contract(tensor_count(x) == 1 && x->type == F32, "tensor_scalar: not one float");
+    float value = 0;
+    tensor_read(t, x, &value);
+    return value;
+}
+
+/* ---- Random draws, counters */
+
+void tape_set_step(Tape *t, uint32_t step)
+{
+    t->step = step;
+    t->lists->calls.count = 0;
+}
+
+static uint32_t count_call(Tape *t, uint32_t site)
+{
+    struct TapeLists *l = t->lists;
+    for (size_t i = 0; i < l->calls.count; i++)
+        if (l->calls.items[i].site == site)
+            return ++l->calls.items[i].calls;
+    *array_add(&l->calls) = (SiteCalls){site, 0};
+    return 0;
+}
+
+PhiloxDraw tape_draw(Tape *t, uint32_t site)
+{
+    uint32_t call = count_call(t, site);
+    return (PhiloxDraw){t->seed, STREAM_MODEL, site + call * 0x9E3779B9u, t->step};
+}
+
+void tape_replay(Tape *t, RandomReplay *replay)
+{
+    t->replay = replay;
+}
+
+RandomReplay *tape_replaying(const Tape *t)
+{
+    return t->replay;
+}
+
+double tape_macs(const Tape *t)
+{
+    return t->macs;
+}
+
+void tape_macs_reset(Tape *t)
+{
+    t->macs = 0;
+}
+
+Pool *tape_pool(Tape *t)
+{
+    return t->pool;
+}

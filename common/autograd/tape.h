@@ -1,0 +1,79 @@
+/* The tape: runs ops at once and, when gradients are on, remembers them for the way back.
+ *
+ *     Tape *t = tape_new(&(TapeOptions){.backend = backend, .threads = 2});
+ *     Tensor *loss = mean(t, cross_entropy(t, linear(t, x, w, b), targets));
+ *     tape_backward(t, &loss, NULL, 1);      // parameters now have gradients
+ *     tape_reset(t);                         // the step is over, its memory is back in the pool
+ */
+#pragma once
+#include "common/kernels/backend.h"
+#include "common/tensor/random.h"
+#include "common/tensor/tensor.h"
+
+typedef enum Device { DEVICE_CPU, DEVICE_CUDA, DEVICE_META } Device;
+typedef enum Phase { TRAIN, EVAL } Phase;           /* dropout, drop path, batch statistics */
+typedef enum Recording { GRAD, NO_GRAD } Recording; /* whether ops are remembered */
+
+typedef struct Tape Tape;
+
+typedef struct TapeOptions {
+    Device device;
+    const Backend *backend; /* NULL on the meta device */
+    int threads;
+    uint32_t seed;
+} TapeOptions;
+
+Tape *tape_new(const TapeOptions *options);
+void tape_free(Tape *t);
+
+/* ---- Lifetimes. An op'"'"'s result lives until the innermost open scope closes. Closing returns y, which now belongs to the
+ * enclosing scope; it may be older than the scope, or a parameter. Without gradients everything else made inside goes back
+ * to the pool; with gradients what backward needs stays until backward is done with it. */
+typedef struct Scope {
+    size_t mark;
+} Scope;
+
+Scope scope_open(Tape *t);
+Tensor *scope_close(Tape *t, Scope s, Tensor *y);
+void scope_close_n(Tape *t, Scope s, Tensor **keep, int n);
+
+/* x may be read until tape_reset, whatever closes before. Returns x. */
+Tensor *tape_keep(Tape *t, Tensor *x);
+
+/* Ends a step: every tensor that is not a parameter is gone. */
+void tape_reset(Tape *t);
+
+/* ---- Mode: a region, which nests. */
+typedef struct Region {
+    Phase phase;
+    Recording recording;
+} Region;
+
+Region region_open(Tape *t, Phase phase, Recording recording); /* returns what was, for region_close */
+void region_close(Tape *t, Region before);
+bool tape_training(const Tape *t);
+
+/* ---- Backward: adds d(sum_i roots[i] . cotangents[i]) to the gradient of every tensor that needs one. cotangents NULL (or
+ * an entry NULL): ones. The nodes are used up. */
+void tape_backward(Tape *t, Tensor *const *roots, Tensor *const *cotangents, int n);
+
+/* The gradient of a leaf after tape_backward, NULL if none arrived. */
+const Tensor *tensor_gradient(const Tensor *x);
+
+/* ---- Tensors made from outside. Data is copied to the device; NULL leaves it undefined. */
+Tensor *tensor_make(Tape *t, DType type, Shape shape);
+Tensor *tensor_from(Tape *t, DType type, Shape shape, const void *data);
+void tensor_read(Tape *t, const Tensor *x, void *out); /* to the host, contiguous, [B,C,H,W] order */
+float tensor_scalar(Tape *t, const Tensor *x);
+void tensor_needs_gradient(Tensor *x); /* for a leaf whose gradient is wanted */
+
+/* ---- Random draws of a step: a function of (seed, site, call of that site in this step, step, element). */
+void tape_set_step(Tape *t, uint32_t step);
+PhiloxDraw tape_draw(Tape *t, uint32_t site);
+void tape_replay(Tape *t, RandomReplay *replay); /* NULL ends it */
+RandomReplay *tape_replaying(const Tape *t);
+
+/* ---- What was done: multiply-adds since the last reset of the counter, memory of the tensors. */
+double tape_macs(const Tape *t);
+void tape_macs_reset(Tape *t);
+Pool *tape_pool(Tape *t);

@@ -1,0 +1,50 @@
+#include "common/nn/layers.h"
+
+#include <math.h>
+
+Linear linear_new(Params *p, const char *name, int64_t in, int64_t out, bool bias, Init weight)
+{
+    params_enter(p, "%s", name);
+    Linear l = {.weight = params_add(p, "weight", SHAPE(out, in), weight)};
+    if (bias)
+        l.bias = params_add(p, "bias", SHAPE(out), INIT_ZEROS);
+    params_leave(p);
+    return l;
+}
+
+Tensor *linear(Tape *t, const Linear *l, Tensor *x)
+{
+    return affine(t, x, l->weight, l->bias);
+}
+
+LayerNorm layer_norm_new(Params *p, const char *name, int64_t width, float eps)
+{
+    params_enter(p, "%s", name);
+    LayerNorm l = {.weight = params_add(p, "weight", SHAPE(width), INIT_ONES),
+                   .bias = params_add(p, "bias", SHAPE(width), INIT_ZEROS),
+                   .eps = eps};
+    params_leave(p);
+    return l;
+}
+
+Tensor *layer_norm(Tape *t, const LayerNorm *l, Tensor *x)
+{
+    return standardize(t, x, l->weight, l->bias, l->eps);
+}
+
+Conv2d conv2d_new(Params *p, const char *name, int64_t in, int64_t out, int64_t kernel, Convolve how)
+{
+    int64_t fan_in = in / (how.groups ? how.groups : 1) * kernel * kernel;
+    Init init = {INIT_UNIFORM, 1.0 / sqrt((double)fan_in)};
+    params_enter(p, "%s", name);
+    Conv2d l = {.weight = params_add(p, "weight", SHAPE(out, in / (how.groups ? how.groups : 1), kernel, kernel), init),
+                .bias = params_add(p, "bias", SHAPE(out), init),
+                .how = how};
+    params_leave(p);
+    return l;
+}
+
+Tensor *conv2d(Tape *t, const Conv2d *l, Tensor *x)
+{
+    return convolve(t, x, l->weight, l->bias, &l->how);
+}

@@ -1,0 +1,82 @@
+/* Layers: parameters and the op that uses them. A layer is a small struct of tensors that the Params own. */
+#pragma once
+#include "common/attention/attention.h"
+#include "common/autograd/ops.h"
+#include "common/nn/params.h"
+
+/* ---- y = x W^T + b */
+typedef struct Linear {
+    Tensor *weight, *bias; /* [out, in], [out] or NULL */
+} Linear;
+
+Linear linear_new(Params *p, const char *name, int64_t in, int64_t out, bool bias, Init weight);
+Tensor *linear(Tape *t, const Linear *l, Tensor *x);
+
+/* ---- LayerNorm over the last axis, with scale and shift */
+typedef struct LayerNorm {
+    Tensor *weight, *bias; /* [C] */
+    float eps;
+} LayerNorm;
+
+LayerNorm layer_norm_new(Params *p, const char *name, int64_t width, float eps);
+Tensor *layer_norm(Tape *t, const LayerNorm *l, Tensor *x);
+
+/* ---- Convolution with square kernels, initialised as torch does: uniform +-1/sqrt(fan_in), weight and bias */
+typedef struct Conv2d {
+    Tensor *weight, *bias; /* [out, in, k, k], [out] */
+    Convolve how;
+} Conv2d;
+
+Conv2d conv2d_new(Params *p, const char *name, int64_t in, int64_t out, int64_t kernel, Convolve how);
+Tensor *conv2d(Tape *t, const Conv2d *l, Tensor *x);
+
+/* ---- The two halves of a transformer block, [B,N,C] -> [B,N,C] */
+
+/* Multi-head self-attention with one fused projection, as in ViT: names `qkv`, `proj`. */
+typedef struct SelfAttention {
+    Linear qkv, proj;
+    int heads;
+    float attention_dropout, dropout;
+    uint32_t site;
+} SelfAttention;
+
+SelfAttention self_attention_new(Params *p, const char *name, int64_t width, int heads, bool qkv_bias, Init weight);
+Tensor *self_attention(Tape *t, const SelfAttention *l, Tensor *x);
+
+/* The probabilities [B,H,N,N] that self_attention(x) uses. */
+Tensor *self_attention_map(Tape *t, const SelfAttention *l, Tensor *x);
+
+/* Linear, GELU (exact), linear: names `fc1`, `fc2`. */
+typedef struct Mlp {
+    Linear fc1, fc2;
+    float dropout;
+    uint32_t site;
+} Mlp;
+
+Mlp mlp_new(Params *p, const char *name, int64_t width, int64_t hidden, Init weight);
+Tensor *mlp(Tape *t, const Mlp *l, Tensor *x);
+
+/* ---- The pre-norm block of ViT (Dosovitskiy et al. 2021, eq. 2-3): x += DP(attn(norm1(x))); x += DP(mlp(norm2(x))).
+ * Names: norm1, attn.qkv, attn.proj, norm2, mlp.fc1, mlp.fc2. */
+typedef struct VitBlock {
+    LayerNorm norm1, norm2;
+    SelfAttention attn;
+    Mlp mlp;
+    float drop_path;
+    uint32_t site;
+} VitBlock;
+
+typedef struct VitBlockShape {
+    int64_t width, hidden;
+    int heads;
+    bool qkv_bias;
+    float eps, dropout, attention_dropout, drop_path;
+    Init weight;
+} VitBlockShape;
+
+VitBlock vit_block_new(Params *p, const char *name, const VitBlockShape *shape);
+Tensor *vit_block(Tape *t, const VitBlock *b, Tensor *x);
+
+/* Splits the last axis into heads: [B,N,H*d] -> [B,N,H,d], free; and back. */
+Tensor *split_heads(Tape *t, Tensor *x, int64_t heads);
+Tensor *join_heads(Tape *t, Tensor *x);

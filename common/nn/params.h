@@ -1,0 +1,88 @@
+/* The named parameters and buffers of a model, under the names of the authors' state_dict.
+ *
+ *     params_enter(p, "blocks.%d", i);
+ *     block.norm = layer_norm_new(p, "norm1", width, 1e-6f);     // blocks.0.norm1.weight, blocks.0.norm1.bias
+ *     params_leave(p);
+ *     ...
+ *     params_allocate(p, pool, seed);                            // storage and initial values, once all are declared
+ *
+ * Trainable values lie in one flat buffer in the order of registration, slices on 64 bytes, and so do their gradients. */
+#pragma once
+#include "common/autograd/tape.h"
+#include "common/base/str.h"
+#include "common/tensor/tensor_file.h"
+
+typedef struct Params Params;
+
+typedef enum InitKind { INIT_CONSTANT, INIT_NORMAL, INIT_UNIFORM } InitKind;
+
+typedef struct Init {
+    InitKind kind;
+    double value; /* the constant, the standard deviation, or the bound of +-bound */
+} Init;
+
+#define INIT_ZEROS ((Init){INIT_CONSTANT, 0})
+#define INIT_ONES ((Init){INIT_CONSTANT, 1})
+
+typedef struct Param {
+    char *name;
+    Tensor value; /* what the layers point to */
+    Tensor gradient;
+    ParamState state;
+    Init init;
+    int64_t offset;   /* in the flat buffer (of parameters, or of buffers) */
+    int64_t steps;    /* optimizer steps it took: an untouched parameter takes none */
+} Param;
+
+Params *params_new(void);
+void params_free(Params *p);
+
+__attribute__((format(printf, 2, 3))) void params_enter(Params *p, const char *format, ...);
+void params_leave(Params *p);
+const char *params_name(Params *p, const char *name); /* with the prefix in force; valid until the next call */
+
+/* Declares a trainable parameter, or a buffer that no optimizer touches. The tensor is valid at once, its data once
+ * params_allocate has run. A name twice is a bug of ours. */
+Tensor *params_add(Params *p, const char *name, Shape shape, Init init);
+Tensor *params_add_buffer(Params *p, const char *name, Shape shape, Init init);
+
+/* Gives all of them storage and their initial values: each a function of (seed, name) alone. `real` false: no storage (meta
+ * device). */
+void params_allocate(Params *p, bool real, uint32_t seed, const Backend *backend);
+
+int params_count(const Params *p);
+Param *params_at(Params *p, int i);
+Param *params_find(Params *p, const char *name);
+int64_t params_elements(const Params *p); /* of the trainable ones: "parameters" in a paper's table */
+
+/* The flat buffers, with their padding. */
+int64_t params_flat_count(const Params *p);
+float *params_flat_values(Params *p);
+float *params_flat_gradients(Params *p);
+
+void params_zero_gradients(Params *p);
+void params_written(Params *p); /* after values were changed from outside: packed copies are stale */
+
+/* What became of a file's tensors. */
+typedef struct LoadReport {
+    int loaded;
+    Str missing, unused, misshaped; /* names, ", " between them */
+    int missing_count, unused_count, misshaped_count;
+} LoadReport;
+
+/* Loads every parameter by name (stripped of `prefix` in the file; NULL: none); `rename` (NULL: none) maps a parameter's name
+ * to one more name it may have in a file. Strict: a missing, unused or mis-shaped tensor is an error that lists them;
+ * else they are only reported. `skip` (NULL: none): parameters whose name begins with it keep their values (a head of
+ * another class count). Nothing is changed unless all can be read. */
+typedef struct LoadOptions {
+    bool strict;
+    const char *prefix;
+    const char *skip;
+    bool (*rename)(const char *name, char renamed[static 256]);
+} LoadOptions;
+
+bool params_load(Params *p, const TensorFile *file, const LoadOptions *options, LoadReport *report, Error *e);
+void load_report_free(LoadReport *r);
+
+/* For safetensors_write: all parameters and buffers, in order. Free the array. */
+TensorToWrite *params_to_write(Params *p, int *count);

@@ -1,0 +1,124 @@
+/* Parameters out of files, by name. */
+#include "common/nn/params.h"
+
+#include "common/base/memory.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+static void list_name(Str *names, int *count, const char *name)
+{
+    enum { SHOWN = 12 };
+    if (*count < SHOWN)
+        str_add(names, "%s%s", *count ? ", " : "", name);
+    else if (*count == SHOWN)
+        str_add(names, ", ...");
+    ++*count;
+}
+
+static const FileTensor *find_in_file(const TensorFile *file, const LoadOptions *o, const char *name)
+{
+    char full[512], renamed[256];
+    snprintf(full, sizeof full, "%s%s", o->prefix ? o->prefix : "", name);
+    const FileTensor *found = tensor_file_find(file, full);
+    if (!found && o->rename && o->rename(name, renamed)) {
+        snprintf(full, sizeof full, "%s%s", o->prefix ? o->prefix : "", renamed);
+        found = tensor_file_find(file, full);
+    }
+    return found;
+}
+
+static bool shapes_agree(const FileTensor *stored, const Tensor *value)
+{
+    return stored->rank == value->shape.rank &&
+           memcmp(stored->shape, value->shape.dim, (size_t)stored->rank * sizeof(int64_t)) == 0;
+}
+
+/* Pairs every parameter with its tensor in the file; entries that stay NULL keep their values. */
+static void match(Params *p, const TensorFile *file, const LoadOptions *o, const FileTensor **found, bool *used,
+                  LoadReport *r)
+{
+    for (int i = 0; i < params_count(p); i++) {
+        Param *param = params_at(p, i);
+        const FileTensor *stored = find_in_file(file, o, param->name);
+        if (stored)
+            for (int j = 0; j < tensor_file_count(file); j++)
+                used[j] |= tensor_file_at(file, j) == stored;
+        if (o->skip && str_starts(param->name, o->skip))
+            continue;
+        if (!stored) {
+            list_name(&r->missing, &r->missing_count, param->name);
+        } else if (!shapes_agree(stored, &param->value)) {
+            char line[640], ours[128], theirs[128];
+            Shape shape = {.rank = stored->rank};
+            memcpy(shape.dim, stored->shape, sizeof shape.dim);
+            snprintf(line, sizeof line, "%s (%s in the file, %s in the model)", param->name, shape_text(shape, theirs),
+                     shape_text(param->value.shape, ours));
+            list_name(&r->misshaped, &r->misshaped_count, line);
+        } else {
+            found[i] = stored;
+        }
+    }
+    for (int j = 0; j < tensor_file_count(file); j++)
+        if (!used[j])
+            list_name(&r->unused, &r->unused_count, tensor_file_at(file, j)->name);
+}
+
+static bool strict_check(const TensorFile *file, const LoadReport *r, Error *e)
+{
+    Str line = {0};
+    if (r->missing_count)
+        str_add(&line, "%d missing (%s); ", r->missing_count, r->missing.text);
+    if (r->misshaped_count)
+        str_add(&line, "%d of another shape (%s); ", r->misshaped_count, r->misshaped.text);
+    if (r->unused_count)
+        str_add(&line, "%d that the model does not have (%s); ", r->unused_count, r->unused.text);
+    if (!line.length)
+        return true;
+    line.text[line.length - 2] = '\0';
+    error_set(e, "%s: does not fit this model: %s", tensor_file_path(file), line.text);
+    str_free(&line);
+    return false;
+}
+
+/* Everything is read into a copy first, so that a broken file changes nothing. */
+static bool read_all(Params *p, const TensorFile *file, const FileTensor *const *found, LoadReport *r, Error *e)
+{
+    float **copies = mem_new((size_t)params_count(p) * sizeof *copies);
+    bool good = true;
+    for (int i = 0; good && i < params_count(p); i++)
+        if (found[i]) {
+            copies[i] = mem_new((size_t)found[i]->count * sizeof(float));
+            good = tensor_file_read(file, found[i], F32, copies[i], e);
+        }
+    for (int i = 0; i < params_count(p); i++) {
+        if (good && copies[i]) {
+            memcpy(params_at(p, i)->value.data, copies[i], (size_t)found[i]->count * sizeof(float));
+            r->loaded++;
+        }
+        mem_free(copies[i]);
+    }
+    mem_free(copies);
+    params_written(p);
+    return good;
+}
+
+bool params_load(Params *p, const TensorFile *file, const LoadOptions *options, LoadReport *report, Error *e)
+{
+    *report = (LoadReport){0};
+    const FileTensor **found = mem_new((size_t)params_count(p) * sizeof *found);
+    bool *used = mem_new((size_t)tensor_file_count(file));
+    match(p, file, options, found, used, report);
+    bool good = (!options->strict || strict_check(file, report, e)) && read_all(p, file, found, report, e);
+    mem_free(found);
+    mem_free(used);
+    return good;
+}
+
+void load_report_free(LoadReport *r)
+{
+    str_free(&r->missing);
+    str_free(&r->unused);
+    str_free(&r->misshaped);
+}

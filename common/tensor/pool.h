@@ -1,0 +1,20 @@
+/* The memory of all tensors: one region on huge pages that only grows, and blocks in it given out and taken back without
+ * asking the system. Best fit with coalescing: the same requests in the same order get the same places, so a training step
+ * after the first asks for nothing. */
+#pragma once
+#include <stdbool.h>
+#include <stddef.h>
+
+typedef struct Pool Pool;
+
+/* `real` false: places are handed out but there is no memory behind them (the meta device counts with it). */
+Pool *pool_new(bool real);
+void pool_free(Pool *pool);
+
+/* 64-byte aligned, uninitialised (debug builds fill it with NaN). NULL if the machine does not have the memory. */
+void *pool_take(Pool *pool, size_t bytes);
+void pool_give(Pool *pool, void *block, size_t bytes);
+
+size_t pool_used(const Pool *pool);       /* bytes given out now */
+size_t pool_peak(const Pool *pool);       /* the most that ever was in use since pool_peak_reset */
+void pool_peak_reset(Pool *pool);
