@@ -1,0 +1,47 @@
+/* The line that says how far a run is:
+ *   epoch 3/20  step 412/937  loss 0.4823  accuracy 82.31 %  12,431 images/s  waited 0.3 s for data  4 min 12 s left
+ * On a terminal one line is rewritten, at most ten times a second. In a pipe, and in the log file always, whole lines
+ * come at every tenth of an epoch, but not more often than once a second, or after ten seconds of silence. */
+#pragma once
+#include "common/run/log.h"
+#include <stdint.h>
+
+typedef struct ProgressPlan {
+    int epochs;
+    int64_t steps;    /* in an epoch */
+    int64_t done;     /* steps of the whole run that an earlier process did (a resumed run); 0: none */
+    const char *unit; /* what `count` counts: "images", "tokens" */
+} ProgressPlan;
+
+typedef struct ProgressStep {
+    int epoch;       /* from 1 */
+    int64_t step;    /* of the epoch, from 1 */
+    int64_t count;   /* images in this step */
+    double loss;     /* mean over them */
+    double accuracy; /* share of 1; NaN: the task has none */
+    double waited;   /* seconds this step waited for data */
+} ProgressStep;
+
+typedef struct Progress {
+    Log *log;
+    ProgressPlan plan;
+    double (*clock)(void); /* seconds; a test puts its own here after progress_begin */
+    int epoch;
+    double loss, accuracy, weight, waited; /* sums over the epoch */
+    int64_t done_here;                     /* steps this process did */
+    double begun, last_step, last_live, last_line;
+    int64_t last_tenth;
+    double recent_count, recent_seconds; /* fade with a half-life of some seconds: the rate is of now */
+} Progress;
+
+void progress_begin(Progress *p, Log *log, const ProgressPlan *plan);
+
+/* After each training step; prints when it is time. Loss and accuracy are shown as means over the epoch so far. */
+void progress_step(Progress *p, const ProgressStep *s);
+
+/* Work between steps (an evaluation) that must not count as slow training: call after it. The time left still knows of
+ * it, because it is measured over the whole run. */
+void progress_pause_over(Progress *p);
+
+double progress_rate(const Progress *p); /* images a second, of now; 0 before the first step */
+double progress_left(const Progress *p); /* seconds; NaN before the first step */
