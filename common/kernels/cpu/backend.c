@@ -19,7 +19,9 @@ static pthread_mutex_t choosing = PTHREAD_MUTEX_INITIALIZER;
 #define FILL_LEVEL(i, level)                                                                                           \
     backends[i] = (Backend)                                                                                            \
     {                                                                                                                  \
-        .name = "cpu", .elementwise = elementwise_kernels_##level                                                      \
+        .name = "cpu", .elementwise = elementwise_kernels_##level, .loss = loss_kernels_##level,                       \
+        .noise = noise_kernels_##level, .norm = norm_kernels_##level, .optimizer = optimizer_kernels_##level,          \
+        .resize = resize_kernels_##level,                                                                              \
     }
 
 static void make_backends(void)
