@@ -101,6 +101,7 @@ static void layer_norm(const Exec *exec, int64_t rows, int64_t cols, Rows x, Row
 {
     rows_check(x, "layer_norm");
     rows_check(residual, "layer_norm");
+    rows_check(sum, "layer_norm");
     rows_check(y, "layer_norm");
     LayerNorm l = {.cols = cols,
                    .x = x,
@@ -238,9 +239,11 @@ static void layer_norm_gradient(const Exec *exec, int64_t rows, int64_t cols, Ro
         l.partial = exec->scratch;
     }
     parallel_pieces(exec, rows, l.chunk_rows, rows * cols * 12, layer_norm_gradient_piece, &l);
-    int64_t chunks = (rows + l.chunk_rows - 1) / l.chunk_rows;
-    add_partials(cols, chunks, l.partial, add_affine, dgamma);
-    add_partials(cols, chunks, l.partial + cols, add_affine, dbeta);
+    if (l.partial) {
+        int64_t chunks = (rows + l.chunk_rows - 1) / l.chunk_rows;
+        add_partials(cols, chunks, l.partial, add_affine, dgamma);
+        add_partials(cols, chunks, l.partial + cols, add_affine, dbeta);
+    }
 }
 
 const NormKernels LEVEL(norm_kernels) = {
