@@ -5,34 +5,47 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* A model needs about five plans a layer of distinct shape; code and tables of one take some 100 kB. */
-enum { PLANS = 512, BUCKETS = 1024, ARGUMENTS = 6 };
+/* A model needs about ten plans a distinct layer shape; code and tables of one take some 100 kB. */
+enum { PLANS = 512, BUCKETS = 1024, ARGUMENTS = 5 };
+
+/* A thread's memory objects for a plan. */
+typedef struct Seat {
+    dnnl_exec_arg_t arguments[ARGUMENTS];
+    dnnl_memory_t own[ARGUMENTS]; /* the argument of a packed weight points to its copy's memory object instead */
+    const void *bound[ARGUMENTS]; /* where they point now */
+} Seat;
 
 struct Plan {
     PlanKey key;
     Plan *next_in_bucket;
     Plan *newer, *older; /* by last use */
     dnnl_primitive_t primitive;
-    dnnl_exec_arg_t arguments[ARGUMENTS];
-    dnnl_memory_t own[ARGUMENTS]; /* the plan's memory objects; a packed weight's argument points to its copy's */
-    void *bound[ARGUMENTS];       /* where they point now */
-    int argument_count;
+    int names[ARGUMENTS], places, arguments; /* arguments = places, and one more if there is a scratchpad */
     size_t scratchpad_bytes;
-    dnnl_primitive_t pack; /* from the weight as it lies in memory to the form that the primitive wants; NULL: same */
-    dnnl_memory_t pack_source;
-    Layout packed_layout;
+    Seat **seats;
+    int seat_count;
+    Packing packing;
 };
+
+typedef struct Memory {
+    void *data;
+    size_t bytes;
+} Memory;
+
+/* What a thread has whatever it runs. */
+typedef struct Worker {
+    dnnl_stream_t stream;
+    Memory scratchpad;
+} Worker;
 
 static struct {
     dnnl_engine_t engine;
-    dnnl_stream_t stream;
+    Worker *workers;
+    int worker_count;
     Plan *buckets[BUCKETS];
     Plan *newest, *oldest;
     int count;
-    struct {
-        void *data;
-        size_t bytes;
-    } workspaces[WORKSPACES];
+    Memory workspaces[WORKSPACES];
 } state;
 
 void dnnl_succeed(dnnl_status_t status, const char *call, const char *file, int line)
@@ -61,7 +74,6 @@ dnnl_engine_t plan_engine(void)
 {
     if (!state.engine) {
         DNNL(dnnl_engine_create(&state.engine, dnnl_cpu, 0));
-        DNNL(dnnl_stream_create(&state.stream, state.engine, dnnl_stream_default_flags));
         DNNL(dnnl_set_primitive_cache_capacity(0)); /* ours is the one; two would keep evicted primitives alive */
     }
     return state.engine;
@@ -77,7 +89,7 @@ int dnnl_plan_limit(void)
     return PLANS;
 }
 
-static void *aligned_memory(size_t bytes)
+void *aligned_memory(size_t bytes)
 {
     void *data = aligned_alloc(64, (bytes + 63) / 64 * 64);
     if (!data)
@@ -85,29 +97,36 @@ static void *aligned_memory(size_t bytes)
     return data;
 }
 
-void *workspace(Workspace which, size_t bytes)
+static void *memory_grow(Memory *memory, size_t bytes)
 {
-    if (state.workspaces[which].bytes < bytes) {
-        free(state.workspaces[which].data);
-        state.workspaces[which].data = aligned_memory(bytes);
-        state.workspaces[which].bytes = bytes;
+    if (memory->bytes < bytes) {
+        free(memory->data);
+        memory->data = aligned_memory(bytes);
+        memory->bytes = bytes;
     }
-    return state.workspaces[which].data;
+    return memory->data;
 }
 
-/* oneDNN divides some products by the number of threads and then sums in another order (gradients by weight, and
- * every product below AVX-512): one thread gives the same bytes everywhere. */
-int plan_threads(const Exec *exec, double flops)
+void *workspace(Workspace which, size_t bytes)
 {
-    bool always_the_same = (dnnl_get_effective_cpu_isa() & dnnl_cpu_isa_avx512_core) == dnnl_cpu_isa_avx512_core;
-    return flops < 4e5 || !always_the_same ? 1 : exec->threads;
+    return memory_grow(&state.workspaces[which], bytes);
 }
+
+int threads_set(int threads)
+{
+    int before = omp_get_max_threads();
+    if (threads != before)
+        omp_set_num_threads(threads);
+    return before;
+}
+
+/* ---- the cache ---- */
 
 static Plan **bucket_of(const PlanKey *key)
 {
-    uint64_t hash = (uint64_t)(uintptr_t)key->build ^ (uint64_t)key->threads << 56;
+    uint64_t hash = (uint64_t)(uintptr_t)key->build;
     for (int i = 0; i < COUNT_OF(key->words); i++)
-        hash = (hash ^ (uint64_t)key->words[i]) * 0x9e3779b97f4a7c15u ^ hash >> 29;
+        hash = ((hash ^ (uint64_t)key->words[i]) * 0x9e3779b97f4a7c15u) ^ (hash >> 29);
     return &state.buckets[hash >> 32 & (BUCKETS - 1)];
 }
 
@@ -132,47 +151,28 @@ static void plan_free(Plan *plan)
         place = &(*place)->next_in_bucket;
     *place = plan->next_in_bucket;
     unlink_use(plan);
-    for (int i = 0; i < plan->argument_count; i++)
-        DNNL(dnnl_memory_destroy(plan->own[i]));
-    DNNL(dnnl_primitive_destroy(plan->primitive));
-    if (plan->pack) {
-        DNNL(dnnl_primitive_destroy(plan->pack));
-        DNNL(dnnl_memory_destroy(plan->pack_source));
+    for (int s = 0; s < plan->seat_count; s++) {
+        for (int i = 0; i < plan->arguments; i++)
+            DNNL(dnnl_memory_destroy(plan->seats[s]->own[i]));
+        free(plan->seats[s]);
     }
-    layout_free(plan->packed_layout);
+    mem_free(plan->seats);
+    DNNL(dnnl_primitive_destroy(plan->primitive));
+    packing_free(&plan->packing);
     mem_free(plan);
     state.count--;
 }
 
-/* oneDNN asks OpenMP how many threads to use; OpenMP is told only where that differs. */
-static int threads_set(int threads)
+static Plan *plan_new(const PlanKey *key)
 {
-    int before = omp_get_max_threads();
-    if (threads != before)
-        omp_set_num_threads(threads);
-    return before;
-}
-
-Plan *plan_get(const PlanKey *key)
-{
-    Plan **bucket = bucket_of(key);
-    Plan *plan = *bucket;
-    while (plan && memcmp(&plan->key, key, sizeof *key) != 0)
-        plan = plan->next_in_bucket;
-    if (plan) {
-        if (plan != state.newest) {
-            unlink_use(plan);
-            link_newest(plan);
-        }
-        return plan;
-    }
     if (state.count == PLANS)
         plan_free(state.oldest);
-    plan = mem_new(sizeof *plan);
+    Plan *plan = mem_new(sizeof *plan);
     plan->key = *key;
-    int threads_before = threads_set((int)key->threads);
+    int threads_before = threads_set(1); /* oneDNN divides the work when a primitive is made */
     key->build(plan, key);
     threads_set(threads_before);
+    Plan **bucket = bucket_of(key);
     plan->next_in_bucket = *bucket;
     *bucket = plan;
     link_newest(plan);
@@ -180,167 +180,141 @@ Plan *plan_get(const PlanKey *key)
     return plan;
 }
 
-static void add_argument(Plan *plan, int name, Layout layout)
+static Layout argument_layout(const Plan *plan, int i)
 {
-    contract(plan->argument_count < ARGUMENTS, "a plan with more than %d arguments", (int)ARGUMENTS);
-    int i = plan->argument_count++;
-    DNNL(dnnl_memory_create(&plan->own[i], layout, plan_engine(), DNNL_MEMORY_NONE));
-    plan->arguments[i] = (dnnl_exec_arg_t){name, plan->own[i]};
+    const_dnnl_primitive_desc_t description;
+    DNNL(dnnl_primitive_get_primitive_desc(plan->primitive, &description));
+    return i < plan->places ? dnnl_primitive_desc_query_md(description, dnnl_query_exec_arg_md, plan->names[i])
+                            : dnnl_primitive_desc_query_md(description, dnnl_query_scratchpad_md, 0);
+}
+
+static Seat *seat_new(const Plan *plan)
+{
+    Seat *seat = aligned_memory(sizeof *seat); /* a cache line of its own */
+    memset(seat, 0, sizeof *seat);
+    for (int i = 0; i < plan->arguments; i++) {
+        DNNL(dnnl_memory_create(&seat->own[i], argument_layout(plan, i), plan_engine(), DNNL_MEMORY_NONE));
+        seat->arguments[i].arg = i < plan->places ? plan->names[i] : DNNL_ARG_SCRATCHPAD;
+    }
+    return seat;
+}
+
+/* Everything that a plan needs on `threads` threads, so that running it makes nothing. */
+static void plan_seat(Plan *plan, int threads)
+{
+    if (state.worker_count < threads) {
+        state.workers = mem_resize(state.workers, (size_t)threads * sizeof *state.workers);
+        for (; state.worker_count < threads; state.worker_count++) {
+            state.workers[state.worker_count] = (Worker){0};
+            DNNL(dnnl_stream_create(&state.workers[state.worker_count].stream, plan_engine(),
+                                    dnnl_stream_default_flags));
+        }
+    }
+    if (plan->seat_count < threads) {
+        plan->seats = mem_resize(plan->seats, (size_t)threads * sizeof *plan->seats);
+        while (plan->seat_count < threads)
+            plan->seats[plan->seat_count++] = seat_new(plan);
+    }
+    for (int i = 0; i < threads && plan->scratchpad_bytes > 0; i++)
+        memory_grow(&state.workers[i].scratchpad, plan->scratchpad_bytes);
+}
+
+Plan *plan_get(const Exec *exec, const PlanKey *key)
+{
+    Plan *plan = *bucket_of(key);
+    while (plan && memcmp(&plan->key, key, sizeof *key) != 0)
+        plan = plan->next_in_bucket;
+    if (!plan) {
+        plan = plan_new(key);
+    } else if (plan != state.newest) {
+        unlink_use(plan);
+        link_newest(plan);
+    }
+    plan_seat(plan, exec->threads);
+    return plan;
 }
 
 void plan_set(Plan *plan, dnnl_primitive_desc_t description, const int *names, int count)
 {
-    for (int i = 0; i < count; i++)
-        add_argument(plan, names[i], dnnl_primitive_desc_query_md(description, dnnl_query_exec_arg_md, names[i]));
+    contract(count < ARGUMENTS, "a plan with %d arguments", count);
+    memcpy(plan->names, names, (size_t)count * sizeof *names);
     Layout scratchpad = dnnl_primitive_desc_query_md(description, dnnl_query_scratchpad_md, 0);
     plan->scratchpad_bytes = scratchpad ? dnnl_memory_desc_get_size(scratchpad) : 0;
-    if (plan->scratchpad_bytes > 0)
-        add_argument(plan, DNNL_ARG_SCRATCHPAD, scratchpad);
+    plan->places = count;
+    plan->arguments = count + (plan->scratchpad_bytes > 0);
     DNNL(dnnl_primitive_create(&plan->primitive, description));
     DNNL(dnnl_primitive_desc_destroy(description));
 }
 
-static int argument_of(const Plan *plan, int name)
+Packing *plan_packing(Plan *plan)
 {
-    int i = 0;
-    while (i < plan->argument_count && plan->arguments[i].arg != name)
-        i++;
-    contract(i < plan->argument_count, "a plan has no argument %d", name);
-    return i;
+    return &plan->packing;
 }
-
-void plan_bind(Plan *plan, int name, const void *data)
-{
-    int i = argument_of(plan, name);
-    plan->arguments[i].memory = plan->own[i];
-    if (plan->bound[i] != data) {
-        plan->bound[i] = (void *)data;
-        DNNL(dnnl_memory_set_data_handle(plan->own[i], plan->bound[i]));
-    }
-}
-
-static void execute(dnnl_primitive_t primitive, const dnnl_exec_arg_t *arguments, int count, int64_t threads)
-{
-    int threads_before = threads_set((int)threads);
-    DNNL(dnnl_primitive_execute(primitive, state.stream, count, arguments));
-    threads_set(threads_before);
-}
-
-void plan_run(Plan *plan)
-{
-    if (plan->scratchpad_bytes > 0)
-        plan_bind(plan, DNNL_ARG_SCRATCHPAD, workspace(WORK_ONEDNN, plan->scratchpad_bytes));
-    execute(plan->primitive, plan->arguments, plan->argument_count, plan->key.threads);
-}
-
-/* ---- packed weights ---- */
-
-/* A parameter's copies: the forward product, the gradient by input, and other layouts that other batch sizes like. */
-enum { COPIES = 8 };
-
-typedef struct PackedCopy {
-    PackUse use;
-    const float *source;
-    uint64_t version, used;
-    Layout layout;
-    dnnl_memory_t memory;
-    void *data;
-} PackedCopy;
-
-struct Packed {
-    PackedCopy copies[COPIES];
-    int count;
-    uint64_t clock; /* counts uses: the copy that was not used for longest makes room */
-};
 
 void plan_set_packing(Plan *plan, int name, Layout source)
 {
-    const_dnnl_primitive_desc_t description;
-    DNNL(dnnl_primitive_get_primitive_desc(plan->primitive, &description));
-    Layout wanted = dnnl_primitive_desc_query_md(description, dnnl_query_exec_arg_md, name);
-    if (dnnl_memory_desc_equal(wanted, source))
+    int i = 0;
+    while (plan->names[i] != name)
+        i++;
+    plan->packing = packing_new(source, argument_layout(plan, i));
+}
+
+/* ---- running ---- */
+
+static void seat_bind(Seat *seat, int i, Place place)
+{
+    if (place.memory) {
+        seat->arguments[i].memory = place.memory;
         return;
-    dnnl_primitive_desc_t reorder;
-    DNNL(dnnl_reorder_primitive_desc_create(&reorder, source, plan_engine(), wanted, plan_engine(), NULL));
-    DNNL(dnnl_primitive_create(&plan->pack, reorder));
-    DNNL(dnnl_primitive_desc_destroy(reorder));
-    DNNL(dnnl_memory_create(&plan->pack_source, source, plan_engine(), DNNL_MEMORY_NONE));
-    plan->packed_layout = layout_copy(wanted);
-}
-
-static void pack(Plan *plan, const Weight *weight, dnnl_memory_t to)
-{
-    DNNL(dnnl_memory_set_data_handle(plan->pack_source, (void *)weight->data));
-    dnnl_exec_arg_t arguments[] = {{DNNL_ARG_FROM, plan->pack_source}, {DNNL_ARG_TO, to}};
-    execute(plan->pack, arguments, COUNT_OF(arguments), plan->key.threads);
-}
-
-static void copy_free(PackedCopy *copy)
-{
-    DNNL(dnnl_memory_destroy(copy->memory));
-    layout_free(copy->layout);
-    free(copy->data);
-}
-
-static PackedCopy *copy_new(struct Packed *packed, Layout layout)
-{
-    PackedCopy *place = &packed->copies[0];
-    if (packed->count < COPIES) {
-        place = &packed->copies[packed->count++];
-    } else {
-        for (int i = 1; i < packed->count; i++)
-            if (packed->copies[i].used < place->used)
-                place = &packed->copies[i];
-        copy_free(place);
     }
-    *place = (PackedCopy){.layout = layout_copy(layout), .data = aligned_memory(dnnl_memory_desc_get_size(layout))};
-    DNNL(dnnl_memory_create(&place->memory, layout, plan_engine(), place->data));
-    return place;
-}
-
-/* The parameter's copy in the plan's layout, packed anew if the parameter was written since. */
-static PackedCopy *copy_fresh(Plan *plan, PackUse use, const Weight *weight)
-{
-    if (!*weight->packed)
-        *weight->packed = mem_new(sizeof **weight->packed);
-    struct Packed *packed = *weight->packed;
-    PackedCopy *copy = NULL;
-    for (int i = 0; i < packed->count && !copy; i++) {
-        PackedCopy *c = &packed->copies[i];
-        if (c->use == use && c->source == weight->data && dnnl_memory_desc_equal(c->layout, plan->packed_layout))
-            copy = c;
-    }
-    bool stale = !copy || copy->version != weight->version;
-    if (!copy)
-        copy = copy_new(packed, plan->packed_layout);
-    if (stale) {
-        pack(plan, weight, copy->memory);
-        copy->use = use;
-        copy->source = weight->data;
-        copy->version = weight->version;
-    }
-    copy->used = ++packed->clock;
-    return copy;
-}
-
-void plan_bind_weight(Plan *plan, int name, PackUse use, const Weight *weight)
-{
-    if (!plan->pack) {
-        plan_bind(plan, name, weight->data);
-    } else if (weight->packed) {
-        plan->arguments[argument_of(plan, name)].memory = copy_fresh(plan, use, weight)->memory;
-    } else {
-        plan_bind(plan, name, workspace(WORK_WEIGHT, dnnl_memory_desc_get_size(plan->packed_layout)));
-        pack(plan, weight, plan->arguments[argument_of(plan, name)].memory);
+    seat->arguments[i].memory = seat->own[i];
+    if (seat->bound[i] != place.data) {
+        seat->bound[i] = place.data;
+        DNNL(dnnl_memory_set_data_handle(seat->own[i], (void *)place.data));
     }
 }
 
-void packed_free(struct Packed **packed)
+void execute(dnnl_primitive_t primitive, int thread, const dnnl_exec_arg_t *arguments, int count)
 {
-    if (!*packed)
+    DNNL(dnnl_primitive_execute(primitive, state.workers[thread].stream, count, arguments));
+}
+
+void plan_run(Plan *plan, int thread, const Place *places)
+{
+    Seat *seat = plan->seats[thread];
+    for (int i = 0; i < plan->places; i++)
+        seat_bind(seat, i, places[i]);
+    if (plan->arguments > plan->places)
+        seat_bind(seat, plan->places, (Place){state.workers[thread].scratchpad.data, NULL});
+    execute(plan->primitive, thread, seat->arguments, plan->arguments);
+}
+
+void tasks_run(const Exec *exec, int64_t count, double flops, void (*task)(void *context, int64_t index, int thread),
+               void *context)
+{
+    if (count == 1 || exec->threads == 1 || flops < 4e5) {
+        int threads_before = threads_set(1);
+        for (int64_t i = 0; i < count; i++)
+            task(context, i, 0);
+        threads_set(threads_before);
         return;
-    for (int i = 0; i < (*packed)->count; i++)
-        copy_free(&(*packed)->copies[i]);
-    mem_free(*packed);
-    *packed = NULL;
+    }
+#pragma omp parallel num_threads(                                                                                      \
+    exec->threads) /* always as many: libgomp ends threads that a smaller team leaves out */
+    {
+        omp_set_num_threads(1); /* of this thread: oneDNN asks for it inside */
+#pragma omp for schedule(dynamic, 1)
+        for (int64_t i = 0; i < count; i++)
+            task(context, i, omp_get_thread_num());
+    }
+}
+
+int64_t task_units(int64_t units, double flops_of_unit)
+{
+    /* A power of two tasks, which any usual number of cores shares evenly; at least 2 MFLOP each, some 20 microseconds
+     * of a core and ten times what starting a primitive costs. */
+    int64_t tasks = 1;
+    while (tasks < 32 && tasks < units && (double)units * flops_of_unit > 4e6 * (double)tasks)
+        tasks *= 2;
+    return (units + tasks - 1) / tasks;
 }

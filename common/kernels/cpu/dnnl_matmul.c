@@ -1,22 +1,30 @@
 /* Matrix products through oneDNN. Letters: M rows (tokens), N outputs, K inputs.
  *
- * Products in bf16 where the input or the output is: then both factors are rounded to bf16 and sums stay fp32. */
-#include "common/kernels/cpu/dnnl_plan.h"
+ * A product is in bf16 where its input or its output is: then both factors are rounded to bf16, and sums stay fp32. */
 #include "common/base/memory.h"
+#include "common/kernels/cpu/dnnl_plan.h"
 #include <string.h>
 
-/* [rows, columns] as a MatrixKey. A stride along an axis of one element is never used: it is made the contiguous one,
- * so that such matrices share a plan. */
-static MatrixKey matrix(int64_t rows, int64_t columns, Rows m, bool transposed)
+/* A factor or result: how it lies, and where. */
+typedef struct Matrix {
+    MatrixKey key;
+    const void *data;
+} Matrix;
+
+/* [rows, columns]. The stride along an axis of one element is never used: it is made the contiguous one, so that such
+ * matrices share a plan. */
+static Matrix matrix_of(int64_t rows, int64_t columns, Rows m, bool transposed)
 {
     MatrixKey key = {.rows = rows, .columns = columns, .batch = 1, .type = m.type};
-    key.row_stride = transposed ? 1 : m.stride;
-    key.column_stride = transposed ? m.stride : 1;
-    if (rows == 1 && !transposed)
-        key.row_stride = columns;
-    if (columns == 1 && transposed)
-        key.column_stride = rows;
-    return key;
+    key.row_stride = transposed ? 1 : rows == 1 ? columns : m.stride;
+    key.column_stride = !transposed ? 1 : columns == 1 ? rows : m.stride;
+    return (Matrix){key, m.data};
+}
+
+static const char *matrix_at(const Matrix *m, int64_t item, int64_t row)
+{
+    int64_t element = (m->key.batch > 1 ? item * m->key.batch_stride : 0) + row * m->key.row_stride;
+    return (const char *)m->data + element * (int64_t)dtype_bytes((DType)m->key.type);
 }
 
 static Layout matrix_layout(const MatrixKey *m, bool batched)
@@ -27,10 +35,9 @@ static Layout matrix_layout(const MatrixKey *m, bool batched)
     return layout_strided((DType)m->type, batched ? 3 : 2, dims + !batched, strides + !batched);
 }
 
-static Layout bias_layout(int64_t n, bool batched)
+static Layout bias_layout(int64_t n)
 {
-    int64_t dims[] = {1, 1, n}, strides[] = {n, n, 1};
-    return layout_strided(F32, batched ? 3 : 2, dims + !batched, strides + !batched);
+    return layout_strided(F32, 2, (int64_t[]){1, n}, (int64_t[]){n, 1});
 }
 
 static void build_product(Plan *plan, const PlanKey *key)
@@ -40,7 +47,7 @@ static void build_product(Plan *plan, const PlanKey *key)
     Layout a = matrix_layout(&p->a, batched), c = matrix_layout(&p->c, batched);
     Layout b = p->b_packed ? layout_any((DType)p->a.type, 2, (int64_t[]){p->b.rows, p->b.columns})
                            : matrix_layout(&p->b, batched);
-    Layout bias = p->bias ? bias_layout(p->c.columns, batched) : NULL;
+    Layout bias = p->bias ? bias_layout(p->c.columns) : NULL;
     dnnl_primitive_attr_t attributes = plan_attributes(p->add, false);
     int names[] = {DNNL_ARG_SRC, DNNL_ARG_WEIGHTS, DNNL_ARG_DST, DNNL_ARG_BIAS};
     plan_set(plan, describe_product(a, b, bias, c, attributes), names, bias ? 4 : 3);
@@ -56,7 +63,67 @@ static void build_product(Plan *plan, const PlanKey *key)
     layout_free(bias);
 }
 
-static void build_convert(Plan *plan, const PlanKey *key)
+/* A product cut into tasks: some rows of one item of the batch, or some whole items. */
+typedef struct Product {
+    Matrix a, b, c;
+    const float *bias;
+    int64_t step_items, step_rows, row_tasks;
+    Plan *full, *last; /* the last task of the batch, or of an item, may be smaller */
+    Place weight, last_weight;
+} Product;
+
+static Plan *product_plan(const Exec *exec, const Product *p, bool packed, bool add, int64_t items, int64_t rows)
+{
+    PlanKey key;
+    memset(&key, 0, sizeof key);
+    key.build = build_product;
+    key.product = (ProductKey){
+        .a = p->a.key, .b = p->b.key, .c = p->c.key, .b_packed = packed, .bias = p->bias != NULL, .add = add};
+    key.product.a.rows = key.product.c.rows = rows;
+    MatrixKey *all[] = {&key.product.a, &key.product.b, &key.product.c};
+    for (int i = 0; i < COUNT_OF(all); i++) {
+        all[i]->batch = MIN(all[i]->batch, items);
+        if (all[i]->batch == 1)
+            all[i]->batch_stride = 0;
+    }
+    return plan_get(exec, &key);
+}
+
+static void product_task(void *context, int64_t index, int thread)
+{
+    const Product *p = context;
+    int64_t item = index / p->row_tasks * p->step_items, row = index % p->row_tasks * p->step_rows;
+    bool full = item + p->step_items <= p->c.key.batch && row + p->step_rows <= p->c.key.rows;
+    Place weight = full ? p->weight : p->last_weight;
+    if (!weight.memory)
+        weight.data = matrix_at(&p->b, item, 0);
+    Place places[] = {
+        {matrix_at(&p->a, item, row), NULL}, weight, {matrix_at(&p->c, item, row), NULL}, {p->bias, NULL}};
+    plan_run(full ? p->full : p->last, thread, places);
+}
+
+/* c (+)= a b + bias. With `weight`, b is a view of it and is packed as `use`. */
+static void product(const Exec *exec, Matrix a, Matrix b, Matrix c, const float *bias, bool add, const Weight *weight,
+                    PackUse use)
+{
+    Product p = {.a = a, .b = b, .c = c, .bias = bias};
+    int64_t batch = c.key.batch, m = c.key.rows;
+    double flops_of_row = 2. * (double)c.key.columns * (double)b.key.rows;
+    p.step_items = task_units(batch, flops_of_row * (double)m);
+    p.step_rows = p.step_items > 1 ? m : task_units(m, flops_of_row);
+    p.row_tasks = (m + p.step_rows - 1) / p.step_rows;
+    int64_t item_tasks = (batch + p.step_items - 1) / p.step_items;
+    int64_t last_items = batch - (item_tasks - 1) * p.step_items, last_rows = m - (p.row_tasks - 1) * p.step_rows;
+    p.full = product_plan(exec, &p, weight != NULL, add, p.step_items, p.step_rows);
+    p.last = product_plan(exec, &p, weight != NULL, add, last_items, last_rows);
+    if (weight) {
+        p.weight = weight_place(exec, p.full, use, weight, WORK_WEIGHT);
+        p.last_weight = p.last == p.full ? p.weight : weight_place(exec, p.last, use, weight, WORK_WEIGHT_LAST);
+    }
+    tasks_run(exec, item_tasks * p.row_tasks, flops_of_row * (double)m * (double)batch, product_task, &p);
+}
+
+static void build_conversion(Plan *plan, const PlanKey *key)
 {
     Layout from = matrix_layout(&key->convert.from, false), to = matrix_layout(&key->convert.to, false);
     dnnl_primitive_attr_t attributes = plan_attributes(false, false);
@@ -68,22 +135,43 @@ static void build_convert(Plan *plan, const PlanKey *key)
     layout_free(to);
 }
 
+typedef struct Conversion {
+    Matrix from, to;
+    int64_t step;
+    Plan *full, *last;
+} Conversion;
+
+static Plan *conversion_plan(const Exec *exec, const Conversion *c, int64_t rows)
+{
+    PlanKey key;
+    memset(&key, 0, sizeof key);
+    key.build = build_conversion;
+    key.convert = (ConvertKey){c->from.key, c->to.key};
+    key.convert.from.rows = key.convert.to.rows = rows;
+    return plan_get(exec, &key);
+}
+
+static void conversion_task(void *context, int64_t index, int thread)
+{
+    const Conversion *c = context;
+    int64_t row = index * c->step;
+    Place places[] = {{matrix_at(&c->from, 0, row), NULL}, {matrix_at(&c->to, 0, row), NULL}};
+    plan_run(row + c->step <= c->from.key.rows ? c->full : c->last, thread, places);
+}
+
 /* m [rows, columns] rounded to bf16 into `work`, if it is not bf16 already. */
 static Rows as_bf16(const Exec *exec, int64_t rows, int64_t columns, Rows m, Workspace work)
 {
     if (m.type == BF16)
         return m;
     Rows to = {workspace(work, (size_t)(rows * columns) * 2), columns, BF16};
-    PlanKey key;
-    memset(&key, 0, sizeof key);
-    key.build = build_convert;
-    key.threads = plan_threads(exec, (double)(rows * columns));
-    key.convert.from = matrix(rows, columns, m, false);
-    key.convert.to = matrix(rows, columns, to, false);
-    Plan *plan = plan_get(&key);
-    plan_bind(plan, DNNL_ARG_FROM, m.data);
-    plan_bind(plan, DNNL_ARG_TO, to.data);
-    plan_run(plan);
+    Conversion c = {.from = matrix_of(rows, columns, m, false), .to = matrix_of(rows, columns, to, false)};
+    double cost = 8. * (double)columns; /* as many flops as moving six bytes takes time */
+    c.step = task_units(rows, cost);
+    int64_t tasks = (rows + c.step - 1) / c.step;
+    c.full = conversion_plan(exec, &c, c.step);
+    c.last = conversion_plan(exec, &c, rows - (tasks - 1) * c.step);
+    tasks_run(exec, tasks, cost * (double)rows, conversion_task, &c);
     return to;
 }
 
@@ -106,24 +194,6 @@ static void fill_rows(int64_t m, int64_t n, const float *bias, Rows y)
                 ((float *)y.data)[i * y.stride + j] = bias[j];
 }
 
-/* c[M,N] (+)= a[M,K] b + bias with the weight b [K,N], a view of w. */
-static void product_by_weight(const Exec *exec, MatrixKey a, const void *a_data, MatrixKey b, PackUse use,
-                              const Weight *w, const float *bias, bool add, MatrixKey c, void *c_data)
-{
-    PlanKey key;
-    memset(&key, 0, sizeof key);
-    key.build = build_product;
-    key.threads = plan_threads(exec, 2. * (double)a.rows * (double)b.rows * (double)b.columns);
-    key.product = (ProductKey){.a = a, .b = b, .c = c, .b_packed = true, .bias = bias != NULL, .add = add};
-    Plan *plan = plan_get(&key);
-    plan_bind(plan, DNNL_ARG_SRC, a_data);
-    plan_bind_weight(plan, DNNL_ARG_WEIGHTS, use, w);
-    plan_bind(plan, DNNL_ARG_DST, c_data);
-    if (bias)
-        plan_bind(plan, DNNL_ARG_BIAS, bias);
-    plan_run(plan);
-}
-
 static void linear(const Exec *exec, int64_t m, int64_t n, int64_t k, Rows x, const Weight *w, const float *bias,
                    Rows y)
 {
@@ -135,9 +205,9 @@ static void linear(const Exec *exec, int64_t m, int64_t n, int64_t k, Rows x, co
     }
     if (y.type == BF16)
         x = as_bf16(exec, m, k, x, WORK_LEFT);
-    Rows stored = {NULL, w->stride, F32};
-    product_by_weight(exec, matrix(m, k, x, false), x.data, matrix(k, n, stored, true), PACK_LINEAR, w, bias, false,
-                      matrix(m, n, y, false), y.data);
+    Rows stored = {(void *)w->data, w->stride, F32};
+    product(exec, matrix_of(m, k, x, false), matrix_of(k, n, stored, true), matrix_of(m, n, y, false), bias, false, w,
+            PACK_LINEAR);
 }
 
 static void linear_input_gradient(const Exec *exec, int64_t m, int64_t n, int64_t k, Rows dy, const Weight *w, bool add,
@@ -152,25 +222,9 @@ static void linear_input_gradient(const Exec *exec, int64_t m, int64_t n, int64_
     }
     if (dx.type == BF16)
         dy = as_bf16(exec, m, n, dy, WORK_LEFT);
-    Rows stored = {NULL, w->stride, F32};
-    product_by_weight(exec, matrix(m, n, dy, false), dy.data, matrix(n, k, stored, false), PACK_LINEAR_INPUT, w, NULL,
-                      add, matrix(m, k, dx, false), dx.data);
-}
-
-/* c (+)= a b with all three where they lie. */
-static void product(const Exec *exec, MatrixKey a, const void *a_data, MatrixKey b, const void *b_data, bool add,
-                    MatrixKey c, void *c_data)
-{
-    PlanKey key;
-    memset(&key, 0, sizeof key);
-    key.build = build_product;
-    key.threads = plan_threads(exec, 2. * (double)c.batch * (double)c.rows * (double)c.columns * (double)a.columns);
-    key.product = (ProductKey){.a = a, .b = b, .c = c, .add = add};
-    Plan *plan = plan_get(&key);
-    plan_bind(plan, DNNL_ARG_SRC, a_data);
-    plan_bind(plan, DNNL_ARG_WEIGHTS, b_data);
-    plan_bind(plan, DNNL_ARG_DST, c_data);
-    plan_run(plan);
+    Rows stored = {(void *)w->data, w->stride, F32};
+    product(exec, matrix_of(m, n, dy, false), matrix_of(n, k, stored, false), matrix_of(m, k, dx, false), NULL, add, w,
+            PACK_LINEAR_INPUT);
 }
 
 static void linear_weight_gradient(const Exec *exec, int64_t m, int64_t n, int64_t k, Rows dy, Rows x, bool add,
@@ -188,20 +242,27 @@ static void linear_weight_gradient(const Exec *exec, int64_t m, int64_t n, int64
         dy = as_bf16(exec, m, n, dy, WORK_LEFT);
         x = as_bf16(exec, m, k, x, WORK_RIGHT);
     }
-    Exec alone = *exec; /* see plan_threads */
-    alone.threads = 1;
-    product(&alone, matrix(n, m, dy, true), dy.data, matrix(m, k, x, false), x.data, add, matrix(n, k, c, false), dw);
+    product(exec, matrix_of(n, m, dy, true), matrix_of(m, k, x, false), matrix_of(n, k, c, false), NULL, add, NULL, 0);
 }
 
 static Rows rows_at(Rows m, int64_t element)
 {
-    m.data = (char *)m.data + (size_t)element * dtype_bytes(m.type);
+    m.data = (char *)m.data + element * (int64_t)dtype_bytes(m.type);
+    return m;
+}
+
+static Matrix matrices_of(int64_t batch, int64_t step, Matrix m)
+{
+    m.key.batch = step == 0 ? 1 : batch;
+    m.key.batch_stride = step;
     return m;
 }
 
 static void matmul(const Exec *exec, int64_t batch, int64_t m, int64_t n, int64_t k, Rows a, int64_t a_step,
                    bool a_transposed, Rows b, int64_t b_step, bool b_transposed, bool add, Rows c, int64_t c_step)
 {
+    contract(a.type == b.type && (c.type == F32 || c.type == a.type), "matmul of %s by %s into %s", dtype_name(a.type),
+             dtype_name(b.type), dtype_name(c.type));
     if (batch == 0 || m == 0 || n == 0)
         return;
     if (k == 0) {
@@ -219,16 +280,9 @@ static void matmul(const Exec *exec, int64_t batch, int64_t m, int64_t n, int64_
             matmul(exec, 1, m, n, k, a, 0, a_transposed, b, 0, b_transposed, add, rows_at(c, i * c_step), 0);
         return;
     }
-    contract(a.type == b.type && (c.type == F32 || c.type == a.type), "matmul of %s by %s into %s", dtype_name(a.type),
-             dtype_name(b.type), dtype_name(c.type));
-    MatrixKey left = matrix(m, k, a, a_transposed), right = matrix(k, n, b, b_transposed), out = matrix(m, n, c, false);
-    left.batch = a_step == 0 ? 1 : batch;
-    right.batch = b_step == 0 ? 1 : batch;
-    out.batch = batch;
-    left.batch_stride = a_step;
-    right.batch_stride = b_step;
-    out.batch_stride = c_step;
-    product(exec, left, a.data, right, b.data, add, out, c.data);
+    product(exec, matrices_of(batch, a_step, matrix_of(m, k, a, a_transposed)),
+            matrices_of(batch, b_step, matrix_of(k, n, b, b_transposed)),
+            matrices_of(batch, c_step, matrix_of(m, n, c, false)), NULL, add, NULL, 0);
 }
 
 const MatmulKernels dnnl_matmul_kernels = {

@@ -1,5 +1,10 @@
-/* What the oneDNN kernels share (dnnl*.c only). A Plan is a primitive with its memory objects, made once for a shape
- * and found again by its key: plan_get, plan_bind each argument to the caller's memory, plan_run. */
+/* What the oneDNN kernels share (dnnl*.c only).
+ *
+ * A Plan is a primitive for ONE thread with memory objects for every thread, made once for a shape and found again by
+ * its key. A kernel cuts its work into tasks by size alone (rows, images), and tasks_run hands them to the threads:
+ * whichever thread runs a task, and however many there are, it computes the same bytes. oneDNN's own threading does not
+ * promise that (its gradients by weight, and every product below AVX-512, sum in an order that follows the thread
+ * count), and it costs more on small products. */
 #pragma once
 #include "common/base/error.h"
 #include "common/kernels/cpu/dnnl.h"
@@ -47,12 +52,16 @@ typedef struct ConvertKey {
     MatrixKey from, to;
 } ConvertKey;
 
+/* Memory that grows and is never given back: one piece a purpose. */
+typedef enum Workspace { WORK_LEFT, WORK_RIGHT, WORK_WEIGHT, WORK_WEIGHT_LAST, WORK_RESULT, WORKSPACES } Workspace;
+void *workspace(Workspace which, size_t bytes);
+void *aligned_memory(size_t bytes); /* 64 bytes; free() it */
+
 typedef struct PlanKey PlanKey;
 typedef struct Plan Plan;
 
 struct PlanKey {
     void (*build)(Plan *plan, const PlanKey *key); /* makes the primitive; also says which kind of plan this is */
-    int64_t threads;                               /* oneDNN divides the work when a primitive is made */
     union {
         ProductKey product;
         ImageKey image;
@@ -61,17 +70,37 @@ struct PlanKey {
     };
 };
 
-/* The plan of a key, made by key->build if it is new. The key's unused words must be zero. */
-Plan *plan_get(const PlanKey *key);
+/* The plan of a key, made by key->build if it is new, ready for exec->threads threads. It stays while the kernel that
+ * asked runs: the least recently used leave first. The key's unused words must be zero. */
+Plan *plan_get(const Exec *exec, const PlanKey *key);
 
-/* For builders: gives the plan its primitive (the description is taken over) and its arguments, DNNL_ARG_... */
+/* Where an argument lies: at an address, or in a memory object that is ready. */
+typedef struct Place {
+    const void *data;
+    dnnl_memory_t memory;
+} Place;
+
+/* Runs on one thread, the `thread`-th; places in the order of the names that the builder gave. */
+void plan_run(Plan *plan, int thread, const Place *places);
+
+/* task(context, index, thread) for every index below `count`, on up to exec->threads threads; `flops` is the whole
+ * work: a few microseconds are not worth waking a thread for. */
+void tasks_run(const Exec *exec, int64_t count, double flops, void (*task)(void *context, int64_t index, int thread),
+               void *context);
+
+/* How many of `units` equal units of work make one task. Depends on sizes only, never on threads. */
+int64_t task_units(int64_t units, double flops_of_unit);
+
+/* ---- for builders ---- */
+
+/* Gives the plan its primitive (the description is taken over) and its arguments, DNNL_ARG_... */
 void plan_set(Plan *plan, dnnl_primitive_desc_t description, const int *names, int count);
-/* For builders: the argument `name` is a weight that lies in memory as `source` says and is packed from there. */
+/* The argument `name` is a weight that lies in memory as `source` says and is packed from there. */
 void plan_set_packing(Plan *plan, int name, Layout source);
 dnnl_primitive_attr_t plan_attributes(bool add, bool relu); /* free with dnnl_primitive_attr_destroy */
 dnnl_engine_t plan_engine(void);
 
-/* Makes a primitive descriptor: one body a version. The layouts may be freed afterwards; bias NULL: none. */
+/* Makes a primitive description: one body a version. The layouts may be freed afterwards; bias NULL: none. */
 dnnl_primitive_desc_t describe_product(Layout a, Layout b, Layout bias, Layout c, dnnl_primitive_attr_t attributes);
 dnnl_primitive_desc_t describe_convolution(const ImageKey *k, Layout x, Layout weight, Layout bias, Layout y,
                                            dnnl_primitive_attr_t attributes);
@@ -81,16 +110,24 @@ dnnl_primitive_desc_t describe_convolution_by_weight(const ImageKey *k, Layout x
                                                      Layout dy, dnnl_primitive_desc_t forward,
                                                      dnnl_primitive_attr_t attributes);
 
-void plan_bind(Plan *plan, int name, const void *data);
-/* Binds the packed form of a weight: the parameter's copy for `use` if it is still fresh, else packed now. */
+/* ---- packed weights (dnnl_pack.c) ---- */
+
+/* How a plan wants its weight, and the primitive that brings it there. */
+typedef struct Packing {
+    dnnl_primitive_t reorder; /* NULL: the weight is taken as it lies */
+    dnnl_memory_t source, target;
+    Layout layout;
+} Packing;
+
+Packing *plan_packing(Plan *plan);
+Packing packing_new(Layout source, Layout wanted);
+void packing_free(Packing *packing);
+
+/* The weight as the plan wants it: the parameter's copy for `use` if it is still fresh, else packed now (a tensor that
+ * is no parameter: into `work`). */
 typedef enum PackUse { PACK_LINEAR, PACK_LINEAR_INPUT, PACK_CONVOLUTION } PackUse;
-void plan_bind_weight(Plan *plan, int name, PackUse use, const Weight *weight);
+Place weight_place(const Exec *exec, Plan *plan, PackUse use, const Weight *weight, Workspace work);
 void packed_free(struct Packed **packed);
-void plan_run(Plan *plan);
 
-/* Memory that grows and is never given back: one piece a purpose. */
-typedef enum Workspace { WORK_ONEDNN, WORK_LEFT, WORK_RIGHT, WORK_WEIGHT, WORK_RESULT, WORKSPACES } Workspace;
-void *workspace(Workspace which, size_t bytes);
-
-/* How many threads a task of `flops` operations deserves, at most exec->threads. */
-int plan_threads(const Exec *exec, double flops);
+int threads_set(int threads); /* tells OpenMP, and so oneDNN; returns what it was */
+void execute(dnnl_primitive_t primitive, int thread, const dnnl_exec_arg_t *arguments, int count);
