@@ -20,7 +20,7 @@
  *         ...
  *     config_free(&train_table, &train);
  *
- * A row without `.value` is required. A default is written as in a config file and read by the same code. A range is an
+ * Tables stand at file scope. A row without `.value` is required. A default is written as in a config file and read by the same code. A range is an
  * interval, closed [ ] or open ( ), with inf where there is no end; it holds for every number of a list. */
 #pragma once
 #include "common/base/error.h"

@@ -155,17 +155,31 @@ Node *node_merge(Node *base, Node *over)
     return base;
 }
 
+/* A key of a command line: printable ASCII, since a shell may hand us any bytes. */
+static bool is_key(const char *word)
+{
+    for (const char *p = word; *p; p++) {
+        if (*p <= ' ' || *p > '~')
+            return false;
+    }
+    return *word != '\0';
+}
+
 bool node_set_path(Node *root, const char *path, const char *value, const char *origin, Error *e)
 {
     enum { MOST_WORDS = 16 };
     Node *node = node_from_flow_yaml(value, origin, e);
-    if (!node)
-        return error_prefix(e, "%s=", path);
+    if (!node) {
+        char *reason = e ? str_copy(e->text + strlen(origin)) : NULL;
+        error_set(e, "%s: %s=%s%s", origin, path, value, reason);
+        mem_free(reason);
+        return false;
+    }
     char *words = str_copy(path), *start[MOST_WORDS], *rest = words;
     int count = 0;
     bool legal = true;
     for (char *word = strsep(&rest, "."); word && legal; word = strsep(&rest, ".")) {
-        legal = *word && count < MOST_WORDS;
+        legal = is_key(word) && count < MOST_WORDS;
         if (legal)
             start[count++] = word;
     }

@@ -17,10 +17,7 @@ struct Node {
     int count, capacity;
 };
 
-enum {
-    NODE_DEEPEST = 64,     /* deeper nesting than this is refused */
-    NODE_LONGEST_KEY = 200 /* bytes; a longer key in a YAML text is refused */
-};
+enum { NODE_DEEPEST = 64 }; /* deeper nesting than this is refused */
 
 Node *node_scalar(const char *text, bool quoted, const char *origin);
 Node *node_list(const char *origin);

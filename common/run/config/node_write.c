@@ -1,5 +1,6 @@
 /* A tree as YAML that reads back equal. What needs no quotes in any place stands plain; everything else is in double
  * quotes with escapes, so nothing depends on where a scalar stands. */
+#include "common/base/memory.h"
 #include "common/run/config/node.h"
 
 #include <string.h>
@@ -73,6 +74,19 @@ static void write_word(const char *text, bool quoted, Str *out)
         write_quoted(text, out);
 }
 
+/* A key and its colon. YAML takes a key of more than 1024 characters only behind a question mark. */
+static void write_key(const char *key, const char *before_colon, Str *out)
+{
+    enum { LONG = 1000 };
+    Str word = {0};
+    write_word(key, false, &word);
+    if (word.length > LONG)
+        str_add(out, "? %s%s:", word.text, before_colon);
+    else
+        str_add(out, "%s:", word.text);
+    str_free(&word);
+}
+
 void node_write_flow(const Node *node, Str *out)
 {
     if (node->kind == NODE_SCALAR) {
@@ -84,8 +98,8 @@ void node_write_flow(const Node *node, Str *out)
     for (int i = 0; i < node->count; i++) {
         str_add(out, i ? ", " : "");
         if (is_map) {
-            write_word(node->keys[i], false, out);
-            str_add(out, ": ");
+            write_key(node->keys[i], " ", out);
+            str_add(out, " ");
         }
         node_write_flow(node->items[i], out);
     }
@@ -103,11 +117,11 @@ static bool holds_maps(const Node *list)
 
 static void write_block(const Node *map, int indent, Str *out)
 {
+    char *next_line = str_format("\n%*s", indent, "");
     for (int i = 0; i < map->count; i++) {
         const Node *item = map->items[i];
         str_add(out, "%*s", indent, "");
-        write_word(map->keys[i], false, out);
-        str_add(out, ":");
+        write_key(map->keys[i], next_line, out);
         if (item->kind == NODE_MAP && item->count) {
             str_add(out, "\n");
             write_block(item, indent + 2, out);
@@ -124,6 +138,7 @@ static void write_block(const Node *map, int indent, Str *out)
             str_add(out, "\n");
         }
     }
+    mem_free(next_line);
 }
 
 void node_write_yaml(const Node *node, Str *out)

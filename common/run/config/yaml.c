@@ -108,8 +108,8 @@ static char *read_key(Reader *r, const Node *map)
     if (!scalar_is_clean(r))
         return NULL;
     const char *key = (const char *)r->event.data.scalar.value;
-    if (!*key || strlen(key) > NODE_LONGEST_KEY) {
-        refuse(r, *key ? "a key is longer than 200 bytes" : "a key is empty");
+    if (!*key && r->event.data.scalar.style == YAML_PLAIN_SCALAR_STYLE) {
+        refuse(r, "a key is missing");
         return NULL;
     }
     const Node *earlier = node_find(map, key);
