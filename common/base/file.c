@@ -101,29 +101,50 @@ static char *parent_of(const char *path)
     return slash ? (slash == path ? str_copy("/") : str_format("%.*s", (int)(slash - path), path)) : str_copy(".");
 }
 
+void file_writer_open(FileWriter *w, const char *path)
+{
+    *w = (FileWriter){.path = str_copy(path), .part = str_format("%s.part", path)};
+    w->fd = open(w->part, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666);
+    if (w->fd < 0)
+        w->why = errno;
+}
+
+bool file_writer_add(FileWriter *w, const void *bytes, size_t size)
+{
+    if (!w->why && !write_all(w->fd, bytes, size))
+        w->why = errno;
+    return !w->why;
+}
+
+bool file_writer_close(FileWriter *w, Error *e)
+{
+    if (!w->why && fsync(w->fd) < 0)
+        w->why = errno;
+    if (w->fd >= 0 && close(w->fd) < 0 && !w->why)
+        w->why = errno;
+    if (!w->why && rename(w->part, w->path) < 0)
+        w->why = errno;
+    bool good = !w->why;
+    if (good) {
+        char *parent = parent_of(w->path);
+        good = folder_sync(parent, e);
+        free(parent);
+    } else {
+        unlink(w->part);
+        error_set(e, "%s: cannot be written: %s", w->path, strerror(w->why));
+    }
+    free(w->path);
+    free(w->part);
+    *w = (FileWriter){.fd = -1};
+    return good;
+}
+
 bool file_write(const char *path, const void *bytes, size_t size, Error *e)
 {
-    char *part = str_format("%s.part", path), *parent = parent_of(path);
-    int fd = open(part, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666);
-    bool good = fd >= 0 && write_all(fd, bytes, size) && fsync(fd) == 0;
-    int why = errno;
-    if (fd >= 0 && close(fd) < 0 && good) {
-        good = false;
-        why = errno;
-    }
-    if (good && rename(part, path) < 0) {
-        good = false;
-        why = errno;
-    }
-    if (!good) {
-        unlink(part);
-        error_set(e, "%s: cannot be written: %s", path, strerror(why));
-    } else {
-        good = folder_sync(parent, e);
-    }
-    free(part);
-    free(parent);
-    return good;
+    FileWriter w;
+    file_writer_open(&w, path);
+    file_writer_add(&w, bytes, size);
+    return file_writer_close(&w, e);
 }
 
 bool file_exists(const char *path)

@@ -20,6 +20,18 @@ char *file_read(const char *path, size_t *size, Error *e);
  * instant leaves the older file whole. */
 bool file_write(const char *path, const void *bytes, size_t size, Error *e);
 
+/* The same for what does not lie in one piece: open, add as often as needed, and close. The first failure decides: what
+ * is added after it is dropped, close then removes the part and returns false with the line of that failure, and the
+ * older file stays. Every writer that was opened is closed, also after an add that failed. */
+typedef struct FileWriter {
+    char *path, *part;
+    int fd, why; /* why: errno of the first failure, 0 while all is well */
+} FileWriter;
+
+void file_writer_open(FileWriter *w, const char *path);
+bool file_writer_add(FileWriter *w, const void *bytes, size_t size);
+bool file_writer_close(FileWriter *w, Error *e);
+
 bool file_exists(const char *path);
 bool folder_exists(const char *path);
 bool folder_make(const char *path, Error *e); /* with its parents; existing is fine */
