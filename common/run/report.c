@@ -202,9 +202,11 @@ static bool looks_numeric(const char *cell)
 {
     if (!*cell || !strcmp(cell, "-"))
         return true;
+    static const char plus_minus[] = "\xc2\xb1";
     char *end;
+    cell += str_starts(cell, plus_minus) ? strlen(plus_minus) : 0;
     strtod(cell, &end);
-    size_t rest = strspn(end, "0123456789.,%+-\xc2\xb1 x");
+    size_t rest = strspn(end, "0123456789.,%+-\xc2\xb1 ");
     return end != cell && end[rest] == '\0';
 }
 

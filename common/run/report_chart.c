@@ -30,6 +30,7 @@ typedef struct Plot {
     const ReportChart *chart;
     Line *lines; /* [chart->series_count] */
     Axis x, y;
+    bool whole; /* every x is a whole number: there is no epoch 1.5 */
 } Plot;
 
 static int finite_points(const ReportSeries *series, double scale, Point *out)
@@ -93,18 +94,18 @@ static Axis axis_around(double low, double high, int wanted)
 static void find_axes(Plot *p)
 {
     double left = INFINITY, right = -INFINITY, bottom = INFINITY, top = -INFINITY;
-    bool whole = true;
+    p->whole = true;
     for (int s = 0; s < p->chart->series_count; s++) {
         for (int i = 0; i < p->lines[s].count; i++) {
             Point at = p->lines[s].points[i];
             left = fmin(left, at.x), right = fmax(right, at.x);
             bottom = fmin(bottom, at.y), top = fmax(top, at.y);
-            whole = whole && (at.x == floor(at.x) || p->lines[s].band);
+            p->whole = p->whole && (at.x == floor(at.x) || p->lines[s].band);
         }
     }
     p->x = axis_around(left, right, 6);
-    if (whole)
-        p->x.step = fmax(p->x.step, 1); /* there is no epoch 1.5 */
+    if (p->whole)
+        p->x.step = fmax(p->x.step, 1);
     p->y = axis_around(bottom, top, 5);
     p->y.low = floor(p->y.low / p->y.step + 1e-9) * p->y.step;
     p->y.high = ceil(p->y.high / p->y.step - 1e-9) * p->y.step;
@@ -125,7 +126,7 @@ static void tick_text(Str *out, double value, double step)
     int decimals = (int)fmax(0, ceil(-log10(step) - 1e-9));
     if (fabs(value) < step * 1e-6)
         value = 0; /* and not -0 */
-    if (step >= 1000)
+    if (step >= 1000 && value != 0)
         str_add(out, "%g&#8201;k", value / 1000);
     else if (decimals > 6)
         str_add(out, "%.3g", value);
@@ -289,7 +290,7 @@ static void column_add(Str *out, const Plot *p, double left, double x, double ri
                 share_x(p, x) > 0.5 ? " flip" : "", 100 * share_x(p, left), 100 * width / (p->x.high - p->x.low),
                 100 * (x - left) / width, dots.text);
         html_add(out, p->chart->x_label);
-        str_add(out, " %.6g</em>%s</div></div>\n", x, tip.text);
+        str_add(out, " %.6g</em>%s</div></div>\n", p->whole ? round(x) : x, tip.text);
     }
     str_free(&tip);
     str_free(&dots);

@@ -6,6 +6,7 @@
 #include <inttypes.h>
 #include <math.h>
 #include <stdlib.h>
+#include <string.h>
 
 enum { MOST_WITH_FIGURES = 20, MOST_MAPPED = 200, MISTAKES_LISTED = 8 };
 
@@ -45,7 +46,11 @@ static double depth(double share)
 
 static void figures_add(Str *out, const Matrix *m)
 {
-    str_add(out, "<div class=\"scroll\"><table class=\"confusion\">\n<thead><tr><td></td>");
+    int letters = 0; /* of the longest name: the slanted headings need room for it */
+    for (int c = 0; c < m->classes; c++)
+        letters = MAX(letters, (int)strlen(m->names[c]));
+    str_add(out, "<div class=\"scroll\"><table class=\"confusion\" style=\"--letters:%d\">\n<thead><tr><td></td>",
+            letters);
     for (int c = 0; c < m->classes; c++) {
         str_add(out, "<th scope=\"col\"><span>");
         html_add(out, m->names[c]);
