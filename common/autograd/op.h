@@ -26,6 +26,8 @@ struct Tape {
     uint32_t seed, step;
     double macs;
     RandomReplay *replay;
+    Watcher *watcher;
+    void *watcher_user;
     struct TapeLists *lists; /* visible tensors, nodes, spare structs: tape.c */
 };
 

@@ -2,6 +2,8 @@
 
 #include "common/base/memory.h"
 
+#include <stdarg.h>
+#include <stdio.h>
 #include <string.h>
 
 enum { ARENA_BLOCK = 1 << 16, SCRATCH_BYTES = 8 << 20 };
@@ -206,11 +208,13 @@ void scope_close_n(Tape *t, Scope s, Tensor **keep, int n)
     struct TapeLists *l = t->lists;
     contract(s.mark <= l->visible.count, "a scope was closed after the one around it");
     for (int i = 0; i < n; i++)
-        tensor_hold(keep[i]);
+        if (keep[i])
+            tensor_hold(keep[i]);
     while (l->visible.count > s.mark)
         tensor_drop(t, l->visible.items[--l->visible.count]);
     for (int i = 0; i < n; i++)
-        *array_add(&l->visible) = keep[i];
+        if (keep[i])
+            *array_add(&l->visible) = keep[i];
 }
 
 Tensor *scope_close(Tape *t, Scope s, Tensor *y)
@@ -514,6 +518,30 @@ void tape_replay(Tape *t, RandomReplay *replay)
 RandomReplay *tape_replaying(const Tape *t)
 {
     return t->replay;
+}
+
+void tape_watch(Tape *t, Watcher *watcher, void *user)
+{
+    t->watcher = watcher;
+    t->watcher_user = user;
+}
+
+bool tape_watched(const Tape *t)
+{
+    return t->watcher != NULL;
+}
+
+Tensor *tape_show(Tape *t, Tensor *x, const char *format, ...)
+{
+    if (!t->watcher)
+        return x;
+    char name[128];
+    va_list args;
+    va_start(args, format);
+    vsnprintf(name, sizeof name, format, args);
+    va_end(args);
+    t->watcher(t->watcher_user, t, name, x);
+    return x;
 }
 
 double tape_macs(const Tape *t)

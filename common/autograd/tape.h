@@ -35,7 +35,8 @@ typedef struct Scope {
 
 Scope scope_open(Tape *t);
 Tensor *scope_close(Tape *t, Scope s, Tensor *y);
-void scope_close_n(Tape *t, Scope s, Tensor **keep, int n);
+void scope_close_n(Tape *t, Scope s, Tensor **keep, int n); /* entries may be NULL; closed again in a loop, a scope lets go
+                                                              * of what the last round kept */
 
 /* x may be read until tape_reset, whatever closes before. Returns x. */
 Tensor *tape_keep(Tape *t, Tensor *x);
@@ -72,6 +73,13 @@ void tape_set_step(Tape *t, uint32_t step);
 PhiloxDraw tape_draw(Tape *t, uint32_t site);
 void tape_replay(Tape *t, RandomReplay *replay); /* NULL ends it */
 RandomReplay *tape_replaying(const Tape *t);
+
+/* ---- Any hidden state can be asked for: a model names what a reader of the paper would look for, and whoever watches the
+ * tape sees it. Returns x. Costs nothing while nobody watches. */
+typedef void Watcher(void *user, Tape *t, const char *name, Tensor *x);
+void tape_watch(Tape *t, Watcher *watcher, void *user); /* NULL ends it */
+bool tape_watched(const Tape *t);
+__attribute__((format(printf, 3, 4))) Tensor *tape_show(Tape *t, Tensor *x, const char *format, ...);
 
 /* ---- What was done: multiply-adds since the last reset of the counter, memory of the tensors. */
 double tape_macs(const Tape *t);

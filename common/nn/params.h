@@ -31,7 +31,6 @@ typedef struct Param {
     ParamState state;
     Init init;
     int64_t offset;   /* in the flat buffer (of parameters, or of buffers) */
-    int64_t steps;    /* optimizer steps it took: an untouched parameter takes none */
 } Param;
 
 Params *params_new(void);

@@ -17,18 +17,23 @@ static int chosen = -1; /* the level of cpu_backend, once it was asked for */
 static pthread_once_t made = PTHREAD_ONCE_INIT;
 static pthread_mutex_t choosing = PTHREAD_MUTEX_INITIALIZER;
 
-#define FILL_LEVEL(i, level)                                                                                           \
-    backends[i] = (Backend)                                                                                            \
-    {                                                                                                                  \
-        .name = "cpu", .matmul = dnnl_matmul_kernels, .elementwise = elementwise_kernels_##level                       \
-    }
+/* oneDNN chooses its own instructions, the same for all levels. */
+#define LEVEL_BACKEND(level)                                                                                           \
+    ((Backend){.name = "cpu",                                                                                          \
+               .matmul = dnnl_matmul_kernels,                                                                          \
+               .norm = norm_kernels_##level,                                                                           \
+               .elementwise = elementwise_kernels_##level,                                                             \
+               .loss = loss_kernels_##level,                                                                           \
+               .resize = resize_kernels_##level,                                                                       \
+               .noise = noise_kernels_##level,                                                                         \
+               .optimizer = optimizer_kernels_##level})
 
 static void make_backends(void)
 {
-    FILL_LEVEL(0, plain);
-    FILL_LEVEL(1, avx2);
-    FILL_LEVEL(2, avx512);
-    FILL_LEVEL(3, avx512_bf16);
+    backends[0] = LEVEL_BACKEND(plain);
+    backends[1] = LEVEL_BACKEND(avx2);
+    backends[2] = LEVEL_BACKEND(avx512);
+    backends[3] = LEVEL_BACKEND(avx512_bf16);
 }
 
 /* What the flags of cmake/floors.cmake let the compiler use at each level. */

@@ -3,6 +3,8 @@
 #pragma once
 #include "common/kernels/exec.h"
 
+enum { PIECE = 16 << 10 }; /* values that a thread computes at a time, about: 64 KiB */
+
 /* Computes the items first .. last-1 (one piece) of a job. */
 typedef void Piece(const void *job, int64_t first, int64_t last);
 

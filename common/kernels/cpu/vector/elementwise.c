@@ -21,8 +21,6 @@ typedef struct Map {
     Rows y;
 } Map;
 
-enum { PIECE = 16 << 10 }; /* values that one thread computes at a time, about */
-
 static int64_t blocks_of(int64_t cols)
 {
     return (cols + BLOCK - 1) / BLOCK;

@@ -1,8 +1,19 @@
-/* What each file of this folder exports, once a level. cpu/backend.c alone reads it. */
+/* What the files of this folder export, once a level. cpu/backend.c alone picks among them. */
 #pragma once
 #include "common/kernels/elementwise.h"
+#include "common/kernels/loss.h"
+#include "common/kernels/noise.h"
+#include "common/kernels/norm.h"
+#include "common/kernels/optimizer.h"
+#include "common/kernels/resize.h"
 
-#define DECLARE_LEVEL(level) extern const ElementwiseKernels elementwise_kernels_##level;
+#define DECLARE_LEVEL(level)                                                                                           \
+    extern const ElementwiseKernels elementwise_kernels_##level;                                                       \
+    extern const LossKernels loss_kernels_##level;                                                                     \
+    extern const NoiseKernels noise_kernels_##level;                                                                   \
+    extern const NormKernels norm_kernels_##level;                                                                     \
+    extern const OptimizerKernels optimizer_kernels_##level;                                                           \
+    extern const ResizeKernels resize_kernels_##level;
 
 DECLARE_LEVEL(plain)
 DECLARE_LEVEL(avx2)

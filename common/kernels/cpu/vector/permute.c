@@ -131,6 +131,6 @@ void LEVEL(permute)(const Exec *exec, int rank, const int64_t *shape, const int 
     }
     p.bands = (p.across.length + TILE - 1) / TILE;
     items *= p.bands;
-    int64_t values = count / items > 0 ? count / items : 1, piece = values < 16384 ? 16384 / values : 1;
+    int64_t values = count / items > 0 ? count / items : 1, piece = values < PIECE ? PIECE / values : 1;
     parallel_pieces(exec, items, piece, count * (int64_t)bytes * 2, permute_piece, &p);
 }

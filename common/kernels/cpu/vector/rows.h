@@ -64,3 +64,9 @@ static inline int64_t least(int64_t a, int64_t b)
 {
     return a < b ? a : b;
 }
+
+/* Rows of a piece of about PIECE values. */
+static inline int64_t rows_a_piece(int64_t cols)
+{
+    return cols > 0 && cols < PIECE ? PIECE / cols : 1;
+}

@@ -2,12 +2,6 @@
 #pragma once
 #include "common/kernels/cpu/vector/vector.h"
 
-/* Rows of a piece, so that it is about 16 Ki values. */
-static inline int64_t rows_a_piece(int64_t cols)
-{
-    return cols < 16384 ? 16384 / (cols > 0 ? cols : 1) : 1;
-}
-
 /* y += x */
 static inline void span_add(int64_t n, const float *x, float *y)
 {

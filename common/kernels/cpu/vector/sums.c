@@ -3,12 +3,12 @@
 #include "common/kernels/cpu/vector/rows.h"
 #include "common/kernels/cpu/vector/spans.h"
 
-/* Rows r, r + period, ... are summed in chunks; there are at most this many (phase, chunk) pairs, so that scratch stays
- * below PARTS rows, unless the phases alone are more: then no chunks are needed to keep threads busy. */
+/* The work is cut into strips of BLOCK columns, phases (the rows r, r + period, ...), and, where those are few, chunks of
+ * the rows of a phase: about PARTS items in all, so that scratch stays below PARTS blocks. */
 enum { PARTS = 64, LEAST_ROWS = 64 };
 
 typedef struct SumRows {
-    int64_t rows, cols, period;
+    int64_t rows, cols, period, strips;
     int64_t repeats, chunk, chunks; /* rows of a phase; how many of them a chunk has; chunks of a phase */
     Rows x;
     bool add;
@@ -17,9 +17,9 @@ typedef struct SumRows {
 
 static SumRows sum_rows_plan(int64_t rows, int64_t cols, int64_t period)
 {
-    SumRows s = {.rows = rows, .cols = cols, .period = period, .repeats = (rows + period - 1) / period, .chunks = 1};
-    s.chunk = s.repeats;
-    int64_t chunks = least(PARTS / period, s.repeats / LEAST_ROWS);
+    SumRows s = {.rows = rows, .cols = cols, .period = period, .strips = (cols + BLOCK - 1) / BLOCK, .chunks = 1};
+    s.chunk = s.repeats = (rows + period - 1) / period;
+    int64_t chunks = least(PARTS / (s.strips > 0 ? period * s.strips : 1), s.repeats / LEAST_ROWS);
     if (chunks > 1) {
         s.chunk = (s.repeats + chunks - 1) / chunks;
         s.chunks = (s.repeats + s.chunk - 1) / s.chunk;
@@ -33,24 +33,22 @@ size_t LEVEL(sum_rows_scratch)(int64_t rows, int64_t cols, int64_t period)
     return s.chunks > 1 ? (size_t)(s.chunks * period * cols) * sizeof(float) : 0;
 }
 
-/* Items are (chunk, phase) pairs, phases fastest. */
+/* Items are (chunk, phase, strip), strips fastest. */
 static void sum_rows_piece(const void *job, int64_t first, int64_t last)
 {
     const SumRows *s = job;
     float values[BLOCK];
     for (int64_t item = first; item < last; item++) {
-        int64_t chunk = item / s->period, phase = item % s->period;
-        int64_t end = least((chunk + 1) * s->chunk, s->repeats);
-        float *out = s->partial ? s->partial + item * s->cols : s->sums + phase * s->cols;
+        int64_t strip = item % s->strips, phase = item / s->strips % s->period, chunk = item / s->strips / s->period;
+        int64_t c = strip * BLOCK, n = least(BLOCK, s->cols - c), end = least((chunk + 1) * s->chunk, s->repeats);
+        float *out =
+            s->partial ? s->partial + (chunk * s->period + phase) * s->cols + c : s->sums + phase * s->cols + c;
         if (s->partial || !s->add)
-            memset(out, 0, (size_t)s->cols * sizeof *out);
-        for (int64_t c = 0; c < s->cols; c += BLOCK) {
-            int64_t n = least(BLOCK, s->cols - c);
-            for (int64_t k = chunk * s->chunk; k < end; k++) {
-                int64_t r = phase + k * s->period;
-                if (r < s->rows)
-                    span_add(n, rows_read(s->x, r, c, n, values), out + c);
-            }
+            memset(out, 0, (size_t)n * sizeof *out);
+        for (int64_t k = chunk * s->chunk; k < end; k++) {
+            int64_t r = phase + k * s->period;
+            if (r < s->rows)
+                span_add(n, rows_read(s->x, r, c, n, values), out);
         }
     }
 }
@@ -64,9 +62,8 @@ void LEVEL(sum_rows)(const Exec *exec, int64_t rows, int64_t cols, Rows x, int64
         contract(exec->scratch_bytes >= LEVEL(sum_rows_scratch)(rows, cols, period), "sum_rows: scratch is too small");
         s.partial = exec->scratch;
     }
-    int64_t items = s.chunks * period, row_bytes = cols * s.chunk * 4 + 1;
-    int64_t piece = row_bytes < 65536 ? 65536 / row_bytes : 1;
-    parallel_pieces(exec, items, piece, rows * cols * 4, sum_rows_piece, &s);
+    int64_t piece = rows_a_piece(s.chunk * least(cols, BLOCK));
+    parallel_pieces(exec, s.chunks * period * s.strips, piece, rows * cols * 4, sum_rows_piece, &s);
     for (int64_t chunk = 0; chunk < s.chunks && s.partial; chunk++) {
         const float *part = s.partial + chunk * period * cols;
         if (chunk == 0 && !add)

@@ -4,9 +4,7 @@
 #pragma once
 #include <stdint.h>
 #include <string.h>
-#ifdef __SSE2__
 #include <immintrin.h>
-#endif
 
 #define LEVEL_JOIN_(name, level) name##_##level
 #define LEVEL_JOIN(name, level) LEVEL_JOIN_(name, level)
@@ -14,10 +12,16 @@
 
 #if defined(ZOO_LEVEL_avx512) || defined(ZOO_LEVEL_avx512_bf16)
 enum { LANES = 16 };
+#define VEC_OP(name) _mm512_##name /* the intrinsic of that name for a whole vector */
+typedef __m512i VecBits;
 #elif defined(ZOO_LEVEL_avx2)
 enum { LANES = 8 };
+#define VEC_OP(name) _mm256_##name
+typedef __m256i VecBits;
 #else
 enum { LANES = 4 };
+#define VEC_OP(name) _mm_##name
+typedef __m128i VecBits;
 #endif
 
 typedef float Vec __attribute__((vector_size(LANES * 4)));
@@ -84,6 +88,14 @@ static inline Vec vec_select(VecInt mask, Vec yes, Vec no)
     return (Vec)((mask & (VecInt)yes) | (~mask & (VecInt)no));
 }
 
+/* The first n lanes of v, the others 0. */
+static inline Vec vec_first(Vec v, int64_t n)
+{
+    float zeros[LANES] = {0};
+    vec_store_part(zeros, v, n);
+    return vec_load(zeros);
+}
+
 static inline Vec vec_max(Vec a, Vec b)
 {
     return vec_select(a > b, a, b);
@@ -138,17 +150,7 @@ static inline float vec_largest(Vec v)
 
 static inline Vec vec_square_root(Vec x)
 {
-#if defined(__AVX512F__)
-    return (Vec)_mm512_sqrt_ps((__m512)x);
-#elif defined(__AVX2__)
-    return (Vec)_mm256_sqrt_ps((__m256)x);
-#elif defined(__SSE2__)
-    return (Vec)_mm_sqrt_ps((__m128)x);
-#else
-    for (int i = 0; i < LANES; i++)
-        x[i] = __builtin_sqrtf(x[i]);
-    return x;
-#endif
+    return (Vec)VEC_OP(sqrt_ps)(x);
 }
 
 /* bf16 is the upper half of a float; rounding to nearest even, NaN stays NaN (common/kernels/dtype.h). */

@@ -1,0 +1,47 @@
+/* Golden files: what the authors' own code computed, and whether ours computes the same.
+ *
+ * An entry of a model's golden.c is a few lines over these accessors. Every accessor marks what it reads or compares; what is
+ * left unmarked at the end is a mismatch: nothing in a file is passed over. Tolerances: outputs 1e-4 * max(1, max|golden|),
+ * gradients 1e-3 * max(1e-3, max|golden|), integers equal. */
+#pragma once
+#include "common/nn/params.h"
+#include "common/run/config/config.h"
+
+typedef struct Golden Golden;
+
+typedef struct GoldenEntry {
+    const char *name;
+    bool (*run)(Golden *g, Error *e); /* false with a line: the file cannot be used (exit 2) */
+} GoldenEntry;
+
+/* Runs the file's entry out of `entries` (which end with a NULL name), prints a line a tensor and a closing line.
+ * Exit code: 0 all equal, 1 a mismatch, 2 a file that cannot be read or an entry that is not known. */
+int golden_run(const char *path, const char *model, const GoldenEntry *entries, const Backend *backend, int threads);
+
+/* ---- For entries */
+Tape *golden_tape(Golden *g);
+const Backend *golden_backend(Golden *g);
+bool golden_training(const Golden *g); /* metadata mode: train */
+
+/* Binds the whole config; a key that the table does not know is a mismatch, and false is returned (without a line). */
+bool golden_config(Golden *g, const ConfigTable *table, void *config);
+
+/* Loads param/..., all of which must be in the model, and all the model's in the file. */
+bool golden_params(Golden *g, Params *p, Error *e);
+
+/* input/NAME on the tape as float32 (its gradient wanted if the file has one to compare); the raw values (float32, int64 or
+ * uint8, as stored) on the host with golden_values, which lives as long as g. NULL with a line if it is missing. */
+Tensor *golden_input(Golden *g, const char *name, Error *e);
+const void *golden_values(Golden *g, const char *name, DType type, Shape *shape, Error *e);
+bool golden_has_input(const Golden *g, const char *name);
+void golden_unused(Golden *g, const char *name, const char *reason); /* an input that a correct run rightly leaves alone */
+
+/* Compares output/NAME (loss/NAME). */
+void golden_output(Golden *g, const char *name, Tensor *x);
+void golden_output_values(Golden *g, const char *name, DType type, Shape shape, const void *values);
+void golden_loss(Golden *g, const char *name, float value);
+
+/* Differentiates the sum over the named outputs of output * cotangent (no cotangent in the file: of the output itself), then
+ * compares grad/... of the parameters (p may be NULL) and grad_input/... of the inputs. */
+void golden_backward(Golden *g, int n, const char *const *names, Tensor *const *outputs, Params *p);
+
