@@ -94,7 +94,7 @@ static void test_yaml_refusals(void **state)
         {"a: 1\n---\nb: 2\n", "a.yaml:2: a second document begins; a config is one document"},
         {"a: 1\n[b]: 2\n", "a.yaml:2: a key must be a word"},
         {"? {a: 1}\n: 2\n", "a.yaml:1: a key must be a word"},
-        {"a: {: 2}\n", "a.yaml:1: a key is missing"},
+        {"a: 1\n?\n: 2\n", "a.yaml:2: a key is missing"},
         {"a: \"x\\0y\"\n", "a.yaml:1: a NUL character is not allowed in a config"},
         {"a: [1, 2\nb: 3\n", "a.yaml:2: not valid YAML: did not find expected ',' or ']'"},
         {"a: 1\n b: 2\n", "a.yaml:2: not valid YAML: mapping values are not allowed in this context"},
