@@ -1,0 +1,95 @@
+#include "tests/kernels/check.h"
+
+static const int64_t counts[] = {0, 1, 15, 33, 1000, 100003};
+
+static double item(const Matrix *m, int64_t i)
+{
+    return matrix_get(m, 0, i);
+}
+
+static void adamw_count(Trial *t, int64_t n, const StepScalars *step)
+{
+    const float beta1 = 0.9f, beta2 = 0.999f, eps = 1e-8f, decay = 0.05f;
+    Matrix p = matrix_random(t, 1, n, 1, F32, -1, 1), g = matrix_random(t, 1, n, 0, F32, -1, 1);
+    Matrix m = matrix_random(t, 1, n, 1, F32, -1, 1), v = matrix_random(t, 1, n, 1, F32, 0, 1);
+    if (n > 1)
+        matrix_set(&g, 0, 1, 0), matrix_set(&m, 0, 1, 0), matrix_set(&v, 0, 1, 0); /* nothing but decay */
+    Matrix p0 = matrix_copy(&p), m0 = matrix_copy(&m), v0 = matrix_copy(&v);
+    t->backend->optimizer.adamw(&t->exec, n, step, beta1, beta2, eps, decay, p.rows.data, g.rows.data, m.rows.data,
+                                v.rows.data);
+    for (int64_t i = 0; i < checked_rows(t, n); i++) {
+        double gradient = item(&g, i) * step->gradient_scale;
+        double mean = beta1 * item(&m0, i) + (1.0 - beta1) * gradient;
+        double square = beta2 * item(&v0, i) + (1.0 - beta2) * gradient * gradient;
+        double root = sqrt(square) / sqrt(step->bias_correction2) + eps;
+        double want = item(&p0, i) * (1 - (double)step->lr * decay) - step->lr / step->bias_correction1 * mean / root;
+        check_near(item(&m, i), mean, 3e-7, "m", 0, i);
+        check_near(item(&v, i), square, 3e-7 * square, "v", 0, i);
+        check_near(item(&p, i), want, 1e-6 * (fabs(want) + fabs(want - item(&p0, i))), "p", 0, i);
+    }
+    record_matrix(t, &p), record_matrix(t, &m), record_matrix(t, &v);
+    matrix_free(&p), matrix_free(&g), matrix_free(&m), matrix_free(&v);
+    matrix_free(&p0), matrix_free(&m0), matrix_free(&v0);
+}
+
+static void check_adamw(Trial *t)
+{
+    static const StepScalars steps[] = {{1e-3f, 1, 0.1f, 0.001f}, {0.1f, 0.25f, 0.9f, 0.5f}};
+    for (int i = 0; i < COUNT_OF(counts); i++)
+        for (int s = 0; s < COUNT_OF(steps); s++)
+            adamw_count(t, counts[i], &steps[s]);
+}
+
+static void sgd_count(Trial *t, int64_t n, bool nesterov, bool first)
+{
+    const StepScalars step = {.lr = 0.05f, .gradient_scale = 0.5f};
+    const float momentum = 0.9f, decay = 0.01f;
+    Matrix p = matrix_random(t, 1, n, 1, F32, -1, 1), g = matrix_random(t, 1, n, 0, F32, -1, 1);
+    Matrix b = matrix_random(t, 1, n, 1, F32, -1, 1), p0 = matrix_copy(&p), b0 = matrix_copy(&b);
+    t->backend->optimizer.sgd(&t->exec, n, &step, momentum, nesterov, decay, first, p.rows.data, g.rows.data,
+                              b.rows.data);
+    for (int64_t i = 0; i < checked_rows(t, n); i++) {
+        double gradient = item(&g, i) * step.gradient_scale + (double)decay * item(&p0, i);
+        double buffer = first ? gradient : momentum * item(&b0, i) + gradient;
+        double want = item(&p0, i) - step.lr * (nesterov ? gradient + momentum * buffer : buffer);
+        check_near(item(&b, i), buffer, 3e-7, "buffer", 0, i);
+        check_near(item(&p, i), want, 3e-7, "p", 0, i);
+    }
+    record_matrix(t, &p), record_matrix(t, &b);
+    matrix_free(&p), matrix_free(&g), matrix_free(&b), matrix_free(&p0), matrix_free(&b0);
+}
+
+static void check_sgd(Trial *t)
+{
+    for (int i = 0; i < COUNT_OF(counts); i++)
+        for (int flags = 0; flags < 4; flags++)
+            sgd_count(t, counts[i], flags & 1, flags & 2);
+}
+
+static void check_sum_of_squares(Trial *t)
+{
+    static const int64_t sizes[] = {0, 1, 15, 33, 1000, 100003, 1500000};
+    for (int i = 0; i < COUNT_OF(sizes); i++) {
+        Matrix x = matrix_random(t, 1, sizes[i], 0, F32, -1, 1);
+        double got = t->backend->optimizer.sum_of_squares(&t->exec, sizes[i], x.rows.data), want = 0;
+        for (int64_t c = 0; c < sizes[i]; c++)
+            want += matrix_get(&x, 0, c) * matrix_get(&x, 0, c);
+        check_near(got, want, 1e-12 * want, "sum_of_squares", 0, sizes[i]);
+        record_bytes(t, &got, sizeof got);
+        matrix_free(&x);
+    }
+}
+
+static const Case cases[] = {
+    CASE(optimizer, adamw, check_adamw),
+    CASE(optimizer, sgd, check_sgd),
+    CASE(optimizer, sum_of_squares, check_sum_of_squares),
+};
+CHECK_FAMILY(optimizer)
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {cmocka_unit_test(every_entry_has_a_case),
+                                       cmocka_unit_test(every_case_at_every_level)};
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
