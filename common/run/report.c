@@ -2,10 +2,12 @@
 
 #include "common/base/file.h"
 #include "common/base/memory.h"
+#include "common/run/readable.h"
 #include "common/run/report_parts.h"
 #include "common/run/report_style.h"
 
 #include <math.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -245,6 +247,19 @@ void report_pairs(Report *r, const char *title, const ReportPair *pairs, int cou
         str_add(out, "\n");
     }
     str_add(out, "</dl>\n");
+}
+
+void report_machine(Report *r, const Machine *m)
+{
+    char cores[80];
+    if (m->cores)
+        snprintf(cores, sizeof cores, "%d; %d logical processors for this run", m->cores, m->usable);
+    else
+        snprintf(cores, sizeof cores, "%d logical processors for this run", m->usable);
+    Readable memory = readable_bytes((double)m->memory);
+    const ReportPair pairs[] = {{"Processor", m->cpu}, {"Cores", cores},      {"Memory", memory.text},
+                                {"Kernels", m->level}, {"System", m->system}, {"Compiler", m->compiler}};
+    report_pairs(r, NULL, pairs, COUNT_OF(pairs));
 }
 
 void report_text(Report *r, const char *title, const char *text)

@@ -12,6 +12,7 @@
  */
 #pragma once
 #include "common/base/error.h"
+#include "common/run/machine.h"
 #include <stddef.h>
 #include <stdint.h>
 
@@ -87,6 +88,7 @@ typedef struct ReportPair {
 } ReportPair;
 
 void report_pairs(Report *r, const char *heading, const ReportPair *pairs, int count); /* a list of what is what */
+void report_machine(Report *r, const Machine *m);                                      /* as such a list */
 void report_text(Report *r, const char *heading, const char *text); /* prose or a sample of one; line breaks are kept */
 void report_code(Report *r, const char *heading, const char *text); /* in a typewriter face, as it is */
 void report_yaml(Report *r, const char *heading, const char *text); /* the same with keys and comments told apart */

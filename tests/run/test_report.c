@@ -287,6 +287,21 @@ static void columns_of_numbers_stand_right(void **state)
     mem_free(html);
 }
 
+static void the_machine_is_listed(void **state)
+{
+    const Machine known = {"CPU <1>", "avx512", 8, 2, 8LL << 30, "Debian", "GCC 12"};
+    const Machine unknown = {.cpu = "riscv64", .usable = 3};
+    Report *r = report_begin("Title", NULL);
+    report_machine(r, &known);
+    report_machine(r, &unknown);
+    char *html = page_of(r, *state);
+    assert_non_null(strstr(html, "<dt>Processor</dt><dd>CPU &lt;1&gt;</dd>"));
+    assert_non_null(strstr(html, "<dt>Cores</dt><dd>8; 2 logical processors for this run</dd>"));
+    assert_non_null(strstr(html, "<dt>Memory</dt><dd>8.0 GiB</dd>"));
+    assert_non_null(strstr(html, "<dt>Cores</dt><dd>3 logical processors for this run</dd>"));
+    mem_free(html);
+}
+
 static void a_page_that_cannot_be_written_is_one_line(void **state)
 {
     Error e;
@@ -301,11 +316,17 @@ static void a_page_that_cannot_be_written_is_one_line(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        SCRATCH_TEST(every_text_is_escaped),          SCRATCH_TEST(stands_alone),
-        SCRATCH_TEST(pictures_survive_base64),        SCRATCH_TEST(charts_have_sensible_ticks),
-        SCRATCH_TEST(charts_draw_what_there_is),      SCRATCH_TEST(long_curves_stay_small),
-        SCRATCH_TEST(confusion_fits_its_classes),     SCRATCH_TEST(yaml_keys_and_comments_are_marked),
-        SCRATCH_TEST(columns_of_numbers_stand_right), SCRATCH_TEST(a_page_that_cannot_be_written_is_one_line),
+        SCRATCH_TEST(every_text_is_escaped),
+        SCRATCH_TEST(stands_alone),
+        SCRATCH_TEST(pictures_survive_base64),
+        SCRATCH_TEST(charts_have_sensible_ticks),
+        SCRATCH_TEST(charts_draw_what_there_is),
+        SCRATCH_TEST(long_curves_stay_small),
+        SCRATCH_TEST(confusion_fits_its_classes),
+        SCRATCH_TEST(yaml_keys_and_comments_are_marked),
+        SCRATCH_TEST(columns_of_numbers_stand_right),
+        SCRATCH_TEST(the_machine_is_listed),
+        SCRATCH_TEST(a_page_that_cannot_be_written_is_one_line),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
