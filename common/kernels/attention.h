@@ -40,6 +40,11 @@ typedef struct AttentionShape {
 } AttentionShape;
 
 typedef struct AttentionKernels {
+    /* Bytes of exec's scratch that forward and probabilities want, and those that backward wants: for each of exec's
+     * threads a few tiles, and for backward a fp32 copy of one group's dk and dv. They grow with K, never with Q K. */
+    size_t (*forward_scratch)(const Exec *, const AttentionShape *);
+    size_t (*backward_scratch)(const Exec *, const AttentionShape *);
+
     /* o [B,Q,H,e]; lse [B,H,Q] = log-sum-exp of the scores (NULL: not wanted; needed for the backward). */
     void (*forward)(const Exec *, const AttentionShape *, HeadRows q, HeadRows k, HeadRows v, HeadRows o, float *lse);
 

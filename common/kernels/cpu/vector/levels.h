@@ -1,5 +1,6 @@
 /* What the files of this folder export, once a level. cpu/backend.c alone picks among them. */
 #pragma once
+#include "common/kernels/attention.h"
 #include "common/kernels/elementwise.h"
 #include "common/kernels/loss.h"
 #include "common/kernels/noise.h"
@@ -8,6 +9,7 @@
 #include "common/kernels/resize.h"
 
 #define DECLARE_LEVEL(level)                                                                                           \
+    extern const AttentionKernels attention_kernels_##level;                                                           \
     extern const ElementwiseKernels elementwise_kernels_##level;                                                       \
     extern const LossKernels loss_kernels_##level;                                                                     \
     extern const NoiseKernels noise_kernels_##level;                                                                   \

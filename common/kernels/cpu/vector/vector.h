@@ -96,14 +96,48 @@ static inline Vec vec_first(Vec v, int64_t n)
     return vec_load(zeros);
 }
 
+/* a > b ? a : b and a < b ? a : b; where either is NaN that is b. */
 static inline Vec vec_max(Vec a, Vec b)
 {
+#if defined(__AVX512F__)
+    return (Vec)_mm512_max_ps((__m512)a, (__m512)b);
+#elif defined(__AVX2__)
+    return (Vec)_mm256_max_ps((__m256)a, (__m256)b);
+#elif defined(__SSE2__)
+    return (Vec)_mm_max_ps((__m128)a, (__m128)b);
+#else
     return vec_select(a > b, a, b);
+#endif
 }
 
 static inline Vec vec_min(Vec a, Vec b)
 {
+#if defined(__AVX512F__)
+    return (Vec)_mm512_min_ps((__m512)a, (__m512)b);
+#elif defined(__AVX2__)
+    return (Vec)_mm256_min_ps((__m256)a, (__m256)b);
+#elif defined(__SSE2__)
+    return (Vec)_mm_min_ps((__m128)a, (__m128)b);
+#else
     return vec_select(a < b, a, b);
+#endif
+}
+
+/* Whether a mask (lanes of 0 or -1) has a lane that is set. */
+static inline int vec_any(VecInt mask)
+{
+#if defined(__AVX512F__)
+    return _mm512_movepi32_mask((__m512i)mask) != 0;
+#elif defined(__AVX2__)
+    return _mm256_movemask_ps((__m256)mask) != 0;
+#elif defined(__SSE2__)
+    return _mm_movemask_ps((__m128)mask) != 0;
+#else
+    int any = 0;
+    for (int i = 0; i < LANES; i++)
+        any |= mask[i];
+    return any != 0;
+#endif
 }
 
 /* The upper half of the lanes in use moved down: the steps of a tree over LANES, LANES/2, ... 2 lanes. */
@@ -189,4 +223,21 @@ static inline Vec vec_exp(Vec x)
     y = vec_select(x < low, vec_set(0.0f), y);
     y = vec_select(x > high, vec_set(__builtin_inff()), y);
     return vec_select(x == x, y, x);
+}
+
+/* 2^x to 2 ulp for x < 127: n is x rounded to an integer, a polynomial of degree 5 in x - n (minimax, 9e-8), and n added
+ * to the exponent's bits. From -127 down it is 0; between -127 and -126 it is not accurate, but below 2^-125. NaN stays
+ * NaN. */
+static inline Vec vec_exp2(Vec x)
+{
+    x = vec_max(vec_set(-127.0f), x);
+    Vec shifted = x + 12582912.0f; /* 1.5 * 2^23: rounds to the nearest integer, and leaves it in the low bits */
+    Vec r = x - (shifted - 12582912.0f);
+    Vec p = vec_set(1.3264727219e-3f);
+    p = p * r + 9.6715128123e-3f;
+    p = p * r + 5.5507337448e-2f;
+    p = p * r + 2.4022242083e-1f;
+    p = p * r + 6.9314697760e-1f;
+    p = p * r + 1.0f;
+    return (Vec)((VecInt)p + ((VecInt)shifted << 23));
 }

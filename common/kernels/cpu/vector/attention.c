@@ -1,0 +1,188 @@
+/* Forward pass of dense attention (Dao et al., FlashAttention, algorithm 1; Milakov and Gimelshein, Online normalizer
+ * calculation for softmax): a tile of queries meets one block of keys after the other and keeps, a query, the largest
+ * score m, the sum of 2^(score - m), and that sum with the values as weights; a new m scales down what was summed. */
+#include "common/base/error.h"
+#include "common/kernels/cpu/vector/attention_tile.h"
+#include "common/kernels/cpu/vector/functions.h"
+#include "common/kernels/cpu/vector/levels.h"
+#include <omp.h>
+
+/* A score this far below the largest, in units of ln 2, has a probability of exactly 0 (vec_exp2). */
+#define VANISHES 200.0f
+
+typedef struct Forward {
+    const AttentionShape *shape;
+    HeadRows q, k, v, o;
+    float *lse;
+} Forward;
+
+/* The buffers of one thread. */
+typedef struct Work {
+    Scoring scoring;
+    float *values; /* [TILE_KEYS][padded(e)] */
+    float *sums;   /* [e][TILE_QUERIES]: of 2^(score - largest) v */
+    float *rows;   /* [TILE_QUERIES][padded(larger(d, e))] */
+} Work;
+
+static size_t cut_work(const AttentionShape *s, void *scratch, Work *w)
+{
+    Cutter c = {scratch, 0};
+    w->scoring = cut_scoring(s, &c);
+    w->values = cut(&c, TILE_KEYS * padded(s->value_width));
+    w->sums = cut(&c, s->value_width * TILE_QUERIES);
+    w->rows = cut(&c, TILE_QUERIES * padded(larger(s->width, s->value_width)));
+    return c.bytes;
+}
+
+static size_t forward_scratch(const Exec *exec, const AttentionShape *s)
+{
+    Work w;
+    return cut_work(s, NULL, &w) * (size_t)exec->threads;
+}
+
+static void load_queries(const AttentionShape *s, HeadRows q, const Tile *t, const Work *w)
+{
+    int64_t step;
+    const float *rows = LEVEL(rows_see)(q, t->batch, t->head, t->first, t->count, s->width, w->rows, &step);
+    LEVEL(lanes_from_rows)(rows, step, t->count, t->lanes, s->width, s->scale * LOG2_E, w->scoring.queries);
+}
+
+static void scale_sums(const Tile *t, int64_t width, const float *factors, float *sums)
+{
+    for (int64_t c = 0; c < width; c++) {
+        for (int64_t i = 0; i < t->lanes; i += LANES) {
+            float *sum = sums + c * TILE_QUERIES + i;
+            vec_store(sum, vec_load(sum) * vec_load(factors + i));
+        }
+    }
+}
+
+/* The tile meets the keys from .. to - 1. */
+static void meet_keys(const Forward *f, const Tile *t, int64_t from, int64_t to, const Work *w, Softmax *state)
+{
+    const AttentionShape *s = f->shape;
+    int64_t width = s->value_width, v_head = t->head / (s->q_heads / s->v_heads), end;
+    LEVEL(softmax_start)(state);
+    if (from >= to)
+        memset(w->sums, 0, (size_t)(width * TILE_QUERIES) * sizeof *w->sums);
+    for (int64_t j = from; j < to; j = end) {
+        float shrink[TILE_QUERIES];
+        Block block;
+        int64_t step;
+        end = smaller(round_up(j + 1, TILE_KEYS), to);
+        LEVEL(tile_scores)(s, t, f->k, j, end - j, &w->scoring, &block);
+        if (LEVEL(tile_softmax)(t, end - j, state, w->scoring.scores, shrink) && j > from)
+            scale_sums(t, width, shrink, w->sums);
+        const float *values = LEVEL(rows_see)(f->v, t->batch, v_head, j, end - j, width, w->values, &step);
+        LEVEL(tile_product)
+        (width, t->lanes, end - j, values, 1, step, w->scoring.scores, TILE_QUERIES, w->sums, TILE_QUERIES, j > from);
+    }
+}
+
+/* Whether a row's largest score is so low that keys which score `blocked` (finite) count beside it. */
+static bool blocked_counts(const AttentionShape *s, const Tile *t, const Softmax *state)
+{
+    float blocked = blocked_score(s);
+    bool counts = false;
+    for (int64_t i = 0; i < t->count; i++)
+        counts = counts || !(state->largest[i] - blocked > VANISHES);
+    return counts && blocked >= LOWEST;
+}
+
+static void finish(const Forward *f, const Tile *t, const Softmax *state, const Work *w)
+{
+    const AttentionShape *s = f->shape;
+    float factors[TILE_QUERIES], lse[TILE_QUERIES];
+    for (int64_t i = 0; i < t->lanes; i += LANES) {
+        Vec total = vec_load(state->total + i), largest = vec_load(state->largest + i);
+        vec_store(factors + i, vec_select(total == 0.0f, vec_set(0), 1.0f / total));
+        Vec natural = vec_select(largest == LOWEST, largest, largest * LN_2); /* as blocked_score made it */
+        vec_store(lse + i, natural + vec_log(total));
+    }
+    for (int64_t i = 0; t->floored && i < t->count; i++)
+        lse[i] = t->floor[i] == 0 ? -__builtin_inff() : lse[i];
+    if (f->lse)
+        memcpy(f->lse + (t->batch * s->q_heads + t->head) * s->queries + t->first, lse, (size_t)t->count * 4);
+    LEVEL(rows_from_lanes)(w->sums, t->count, s->value_width, factors, w->rows, padded(s->value_width));
+    LEVEL(rows_save)
+    (w->rows, padded(s->value_width), t->count, s->value_width, false, f->o, t->batch, t->head, t->first);
+}
+
+static void forward_tile(const Forward *f, int64_t task, const Work *w)
+{
+    const AttentionShape *s = f->shape;
+    int64_t tiles = tiles_of(s->queries), row = task / tiles;
+    Tile t = LEVEL(tile_of)(s, row / s->q_heads, row % s->q_heads, task % tiles);
+    Softmax state;
+    load_queries(s, f->q, &t, w);
+    meet_keys(f, &t, t.from, t.to, w, &state);
+    if (blocked_counts(s, &t, &state) && (t.from > 0 || t.to < s->keys))
+        meet_keys(f, &t, 0, s->keys, w, &state);
+    if (s->empty_row == EMPTY_UNIFORM && s->keys > 0 && LEVEL(tile_floor_empty)(&t, state.total))
+        meet_keys(f, &t, 0, s->keys, w, &state);
+    finish(f, &t, &state, w);
+}
+
+static void forward(const Exec *exec, const AttentionShape *s, HeadRows q, HeadRows k, HeadRows v, HeadRows o,
+                    float *lse)
+{
+    const Forward f = {s, q, k, v, o, lse};
+    int64_t tasks = s->batch * s->q_heads * tiles_of(s->queries);
+    contract(exec->scratch_bytes >= forward_scratch(exec, s), "attention: %zu bytes of scratch, not %zu",
+             exec->scratch_bytes, forward_scratch(exec, s));
+#pragma omp parallel num_threads(exec->threads)
+    {
+        Work w;
+        size_t bytes = cut_work(s, NULL, &w);
+        cut_work(s, (char *)exec->scratch + bytes * (size_t)omp_get_thread_num(), &w);
+#pragma omp for schedule(dynamic)
+        for (int64_t i = 0; i < tasks; i++)
+            forward_tile(&f, i, &w);
+    }
+}
+
+/* ---- probabilities ---- */
+
+static void probability_tile(const AttentionShape *s, HeadRows q, HeadRows k, const float *lse, int64_t task,
+                             const Work *w, float *p)
+{
+    int64_t tiles = tiles_of(s->queries), row = task / tiles;
+    float ones[TILE_QUERIES];
+    Tile t = LEVEL(tile_of)(s, row / s->q_heads, row % s->q_heads, task % tiles);
+    Statistics stats;
+    Block block;
+    load_queries(s, q, &t, w);
+    LEVEL(tile_statistics)(s, &t, k, lse, &w->scoring, &stats);
+    for (int i = 0; i < TILE_QUERIES; i++)
+        ones[i] = 1;
+    for (int64_t j = 0; j < s->keys; j += TILE_KEYS) {
+        LEVEL(tile_scores)(s, &t, k, j, smaller(TILE_KEYS, s->keys - j), &w->scoring, &block);
+        LEVEL(tile_probabilities)(&t, block.count, &stats, w->scoring.scores);
+        LEVEL(rows_from_lanes)
+        (w->scoring.scores, t.count, block.count, ones, p + (row * s->queries + t.first) * s->keys + j, s->keys);
+    }
+}
+
+static void probabilities(const Exec *exec, const AttentionShape *s, HeadRows q, HeadRows k, const float *lse, float *p)
+{
+    int64_t tasks = s->batch * s->q_heads * tiles_of(s->queries);
+    contract(exec->scratch_bytes >= forward_scratch(exec, s), "attention: %zu bytes of scratch, not %zu",
+             exec->scratch_bytes, forward_scratch(exec, s));
+#pragma omp parallel num_threads(exec->threads)
+    {
+        Work w;
+        size_t bytes = cut_work(s, NULL, &w);
+        cut_work(s, (char *)exec->scratch + bytes * (size_t)omp_get_thread_num(), &w);
+#pragma omp for schedule(dynamic)
+        for (int64_t i = 0; i < tasks; i++)
+            probability_tile(s, q, k, lse, i, &w, p);
+    }
+}
+
+const AttentionKernels LEVEL(attention_kernels) = {
+    .forward_scratch = forward_scratch,
+    .forward = forward,
+    .backward_scratch = LEVEL(attention_backward_scratch),
+    .backward = LEVEL(attention_backward),
+    .probabilities = probabilities,
+};

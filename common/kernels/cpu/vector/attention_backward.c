@@ -1,0 +1,336 @@
+/* Backward pass of dense attention (Dao et al., FlashAttention, algorithm 4). With p the probabilities, o the output and
+ * D[i] = sum_e do[i,e] o[i,e] - dlse[i]:
+ *
+ *   dv[j] = sum_i p[i,j] do[i]             dp[i,j] = do[i] . v[j]         ds[i,j] = p[i,j] (dp[i,j] - D[i])
+ *   dq[i] = scale sum_j ds[i,j] k[j]       dk[j] = scale sum_i ds[i,j] q[i]       dbias[i,j] = ds[i,j]
+ *
+ * p is computed again, block by block, from the log-sum-exp. Where there are enough samples and heads, one unit of work
+ * computes all gradients of a head; where there are not, one pass over tiles of queries gives dq and another over blocks
+ * of keys dk and dv, at 7 products instead of 5. Both add in the same order (samples, heads, tiles, keys), so the result
+ * does not depend on which of them ran. */
+#include "common/base/error.h"
+#include "common/kernels/cpu/vector/attention_tile.h"
+#include <omp.h>
+
+typedef struct Backward {
+    const AttentionShape *shape;
+    HeadRows q, k, v, o, d_o, dq, dk, dv;
+    const float *lse, *dlse;
+    bool add;
+    ScoreTable dbias;
+} Backward;
+
+/* How one pass is cut into units: unit (c, g, x) has the samples c, c + batches, ..., the g-th of `heads` equal groups
+ * of heads, and the x-th part of the tiles or of the keys. */
+typedef struct Pass {
+    bool dq, dkv, dbias;
+    int64_t batches, heads;
+    int64_t tile_parts, key_parts; /* a tile or a block each, or 1: all of them */
+} Pass;
+
+typedef struct Unit {
+    int64_t batch, batch_step;
+    int64_t head, head_end;
+    int64_t tile, tile_end;
+    int64_t key, key_end;
+} Unit;
+
+/* The buffers of one thread. */
+typedef struct Work {
+    Scoring scoring;           /* its scores become p */
+    float *values;             /* [TILE_KEYS][padded(e)] */
+    float *rows;               /* [TILE_QUERIES][padded(larger(d, e))] */
+    float *q_rows;             /* [TILE_QUERIES][padded(d)], times scale */
+    float *do_rows;            /* [TILE_QUERIES][padded(e)] */
+    float *do_lanes;           /* [e][TILE_QUERIES] */
+    float *ds;                 /* [TILE_KEYS][TILE_QUERIES]: first dp */
+    float *dq;                 /* [d][TILE_QUERIES] */
+    float *dk, *dv;            /* [heads of the unit][keys of the unit][padded(d or e)] */
+    Statistics stats;          /* of the tile at hand */
+    float delta[TILE_QUERIES]; /* D of the tile at hand */
+} Work;
+
+static int64_t common_divisor(int64_t a, int64_t b)
+{
+    return b == 0 ? a : common_divisor(b, a % b);
+}
+
+/* In how many groups heads fall that share no key, no value and no bias. */
+static int64_t head_groups(const AttentionShape *s, const ScoreTable *bias)
+{
+    int64_t groups = common_divisor(s->k_heads, s->v_heads);
+    return bias->data ? common_divisor(groups, bias->heads) : groups;
+}
+
+static size_t cut_work(const AttentionShape *s, void *scratch, Work *w)
+{
+    Cutter c = {scratch, 0};
+    int64_t d = padded(s->width), e = padded(s->value_width), groups = head_groups(s, &s->bias);
+    w->scoring = cut_scoring(s, &c);
+    w->values = cut(&c, TILE_KEYS * e);
+    w->rows = cut(&c, TILE_QUERIES * larger(d, e));
+    w->q_rows = cut(&c, TILE_QUERIES * d);
+    w->do_rows = cut(&c, TILE_QUERIES * e);
+    w->do_lanes = cut(&c, TILE_QUERIES * e);
+    w->ds = cut(&c, TILE_KEYS * TILE_QUERIES);
+    w->dq = cut(&c, TILE_QUERIES * d);
+    w->dk = cut(&c, s->k_heads / groups * s->keys * d);
+    w->dv = cut(&c, s->v_heads / groups * s->keys * e);
+    return c.bytes;
+}
+
+size_t LEVEL(attention_backward_scratch)(const Exec *exec, const AttentionShape *s)
+{
+    Work w;
+    return cut_work(s, NULL, &w) * (size_t)exec->threads;
+}
+
+static void find_delta(const Backward *x, const Tile *t, Work *w)
+{
+    const AttentionShape *s = x->shape;
+    const float *dlse = x->dlse ? x->dlse + (t->batch * s->q_heads + t->head) * s->queries + t->first : NULL;
+    int64_t step, width = s->value_width, wide = padded(width);
+    const float *o = LEVEL(rows_see)(x->o, t->batch, t->head, t->first, t->count, width, w->rows, &step);
+    for (int64_t i = 0; i < t->lanes; i++) {
+        float sum = 0;
+        if (i < t->count) {
+            Vec sums = vec_set(0);
+            for (int64_t c = 0; c < width; c += LANES)
+                sums += vec_load_upto(o + i * step + c, width - c, 0) *
+                        vec_load_upto(w->do_rows + i * wide + c, width - c, 0);
+            sum = vec_sum(sums) - (dlse ? dlse[i] : 0);
+        }
+        w->delta[i] = sum;
+    }
+}
+
+static void load_tile(const Backward *x, Tile *t, Work *w)
+{
+    const AttentionShape *s = x->shape;
+    int64_t step;
+    const float *rows = LEVEL(rows_see)(x->q, t->batch, t->head, t->first, t->count, s->width, w->rows, &step);
+    LEVEL(lanes_from_rows)(rows, step, t->count, t->lanes, s->width, s->scale * LOG2_E, w->scoring.queries);
+    LEVEL(rows_copy)(rows, step, t->count, s->width, s->scale, w->q_rows);
+    rows = LEVEL(rows_see)(x->d_o, t->batch, t->head, t->first, t->count, s->value_width, w->rows, &step);
+    LEVEL(lanes_from_rows)(rows, step, t->count, t->lanes, s->value_width, 1, w->do_lanes);
+    LEVEL(rows_copy)(rows, step, t->count, s->value_width, 1, w->do_rows);
+    find_delta(x, t, w);
+    LEVEL(tile_statistics)(s, t, x->k, x->lse, &w->scoring, &w->stats);
+}
+
+/* Scores become p, and dp becomes ds. */
+static void score_gradients(const Tile *t, int64_t keys, Work *w)
+{
+    for (int64_t i = 0; i < t->lanes; i += LANES) {
+        Vec largest = vec_load(w->stats.largest + i), log_total = vec_load(w->stats.log_total + i);
+        Vec delta = vec_load(w->delta + i);
+        for (int64_t j = 0; j < keys; j++) {
+            float *score = w->scoring.scores + j * TILE_QUERIES + i, *ds = w->ds + j * TILE_QUERIES + i;
+            Vec p = vec_exp2(vec_load(score) - largest - log_total);
+            vec_store(score, p);
+            vec_store(ds, p * (vec_load(ds) - delta));
+        }
+    }
+}
+
+static void add_bias_gradient(const Backward *x, const Tile *t, const Block *block, const float *ds)
+{
+    const ScoreTable *table = &x->dbias;
+    float *to = (float *)table->data + table_start(x->shape, table, t, block->first);
+    for (int64_t i = 0; i < t->count; i++)
+        for (int64_t j = 0; j < block->count; j++)
+            to[i * table->query_step + j * table->key_step] += ds[j * TILE_QUERIES + i];
+}
+
+/* What one tile and the keys first .. first + count - 1 give to each gradient. */
+static void meet_block(const Backward *x, const Pass *pass, const Unit *u, const Tile *t, int64_t first, int64_t count,
+                       Work *w)
+{
+    const AttentionShape *s = x->shape;
+    int64_t v_group = s->q_heads / s->v_heads, k_group = s->q_heads / s->k_heads, span = u->key_end - u->key;
+    int64_t d = padded(s->width), e = padded(s->value_width), step;
+    float *p = w->scoring.scores, *ds = w->ds;
+    Block block;
+    LEVEL(tile_scores)(s, t, x->k, first, count, &w->scoring, &block);
+    const float *values =
+        LEVEL(rows_see)(x->v, t->batch, t->head / v_group, first, count, s->value_width, w->values, &step);
+    LEVEL(tile_product)
+    (count, t->lanes, s->value_width, values, step, 1, w->do_lanes, TILE_QUERIES, ds, TILE_QUERIES, false);
+    score_gradients(t, count, w);
+    if (w->stats.recomputed && block.masked)
+        LEVEL(tile_zero_blocked)(t, first, count, w->scoring.mask, ds);
+    if (pass->dkv) {
+        float *dk = w->dk + ((t->head - u->head) / k_group * span + first - u->key) * d;
+        float *dv = w->dv + ((t->head - u->head) / v_group * span + first - u->key) * e;
+        if (x->dk.data)
+            LEVEL(tile_product)(count, d, t->count, ds, TILE_QUERIES, 1, w->q_rows, d, dk, d, true);
+        if (x->dv.data)
+            LEVEL(tile_product)(count, e, t->count, p, TILE_QUERIES, 1, w->do_rows, e, dv, e, true);
+    }
+    if (pass->dq)
+        LEVEL(tile_product)
+        (s->width, t->lanes, count, block.keys, 1, block.key_step, ds, TILE_QUERIES, w->dq, TILE_QUERIES, true);
+    if (pass->dbias)
+        add_bias_gradient(x, t, &block, ds);
+}
+
+static void save_dq(const Backward *x, const Tile *t, Work *w)
+{
+    const AttentionShape *s = x->shape;
+    float scales[TILE_QUERIES];
+    for (int i = 0; i < TILE_QUERIES; i++)
+        scales[i] = s->scale;
+    LEVEL(rows_from_lanes)(w->dq, t->count, s->width, scales, w->rows, padded(s->width));
+    LEVEL(rows_save)(w->rows, padded(s->width), t->count, s->width, x->add, x->dq, t->batch, t->head, t->first);
+}
+
+static void save_heads(const Backward *x, const Unit *u, int64_t batch, const float *sums, int64_t width, int64_t group,
+                       HeadRows to)
+{
+    int64_t span = u->key_end - u->key, wide = padded(width);
+    for (int64_t h = u->head / group; h < u->head_end / group; h++, sums += span * wide)
+        LEVEL(rows_save)(sums, wide, span, width, x->add, to, batch, h, u->key);
+}
+
+/* Whether all samples add to the same gradient. */
+static bool shared(const AttentionShape *s, HeadRows gradient)
+{
+    return gradient.data && gradient.batch_step == 0 && s->batch > 1;
+}
+
+/* One sum over keys' rows begins at the first sample that adds to it, and is saved after the last. */
+static bool sum_begins(const Backward *x, const Unit *u, HeadRows gradient, int64_t batch)
+{
+    return gradient.data && (!shared(x->shape, gradient) || batch == u->batch);
+}
+
+static bool sum_ends(const Backward *x, const Unit *u, HeadRows gradient, int64_t batch)
+{
+    return gradient.data && (!shared(x->shape, gradient) || batch + u->batch_step >= x->shape->batch);
+}
+
+static void run_tile(const Backward *x, const Pass *pass, const Unit *u, int64_t batch, int64_t head, int64_t index,
+                     Work *w)
+{
+    const AttentionShape *s = x->shape;
+    Tile t = LEVEL(tile_of)(s, batch, head, index);
+    load_tile(x, &t, w);
+    if (pass->dq && sum_begins(x, u, x->dq, batch))
+        memset(w->dq, 0, (size_t)(s->width * TILE_QUERIES) * sizeof *w->dq);
+    int64_t to = smaller(t.to, u->key_end), end;
+    for (int64_t j = larger(t.from, u->key); j < to; j = end) {
+        end = smaller(round_up(j + 1, TILE_KEYS), to);
+        meet_block(x, pass, u, &t, j, end - j, w);
+    }
+    if (pass->dq && sum_ends(x, u, x->dq, batch))
+        save_dq(x, &t, w);
+}
+
+static void run_unit(const Backward *x, const Pass *pass, const Unit *u, Work *w)
+{
+    const AttentionShape *s = x->shape;
+    int64_t k_group = s->q_heads / s->k_heads, v_group = s->q_heads / s->v_heads, span = u->key_end - u->key;
+    size_t dk_floats = (size_t)((u->head_end - u->head) / k_group * span * padded(s->width));
+    size_t dv_floats = (size_t)((u->head_end - u->head) / v_group * span * padded(s->value_width));
+    for (int64_t b = u->batch; b < s->batch; b += u->batch_step) {
+        if (pass->dkv && sum_begins(x, u, x->dk, b))
+            memset(w->dk, 0, dk_floats * sizeof *w->dk);
+        if (pass->dkv && sum_begins(x, u, x->dv, b))
+            memset(w->dv, 0, dv_floats * sizeof *w->dv);
+        for (int64_t h = u->head; h < u->head_end; h++)
+            for (int64_t i = u->tile; i < u->tile_end; i++)
+                run_tile(x, pass, u, b, h, i, w);
+        if (pass->dkv && sum_ends(x, u, x->dk, b))
+            save_heads(x, u, b, w->dk, s->width, k_group, x->dk);
+        if (pass->dkv && sum_ends(x, u, x->dv, b))
+            save_heads(x, u, b, w->dv, s->value_width, v_group, x->dv);
+    }
+}
+
+static Unit unit_of(const AttentionShape *s, const Pass *pass, int64_t index)
+{
+    int64_t tiles = tiles_of(s->queries), heads = s->q_heads / pass->heads;
+    int64_t block = index % pass->key_parts, tile = index / pass->key_parts % pass->tile_parts;
+    int64_t rest = index / pass->key_parts / pass->tile_parts;
+    int64_t head = rest % pass->heads * heads, batch = rest / pass->heads;
+    Unit u = {batch, pass->batches, head, head + heads, 0, tiles, 0, s->keys};
+    if (pass->tile_parts > 1) {
+        u.tile = tile;
+        u.tile_end = tile + 1;
+    }
+    if (pass->key_parts > 1) {
+        u.key = block * TILE_KEYS;
+        u.key_end = smaller(u.key + TILE_KEYS, s->keys);
+    }
+    return u;
+}
+
+static void run_pass(const Exec *exec, const Backward *x, const Pass *pass)
+{
+    const AttentionShape *s = x->shape;
+    int64_t units = pass->batches * pass->heads * pass->tile_parts * pass->key_parts;
+#pragma omp parallel num_threads(exec->threads)
+    {
+        Work w;
+        size_t bytes = cut_work(s, NULL, &w);
+        cut_work(s, (char *)exec->scratch + bytes * (size_t)omp_get_thread_num(), &w);
+#pragma omp for schedule(dynamic)
+        for (int64_t i = 0; i < units; i++) {
+            Unit u = unit_of(s, pass, i);
+            run_unit(x, pass, &u, &w);
+        }
+    }
+}
+
+/* Whether whole heads keep the threads busy: the passes apart cost 7/5 as much. */
+static bool enough_units(const Exec *exec, int64_t units)
+{
+    int64_t rounds = (units + exec->threads - 1) / exec->threads;
+    return rounds * exec->threads * 5 <= units * 7;
+}
+
+void LEVEL(attention_backward)(const Exec *exec, const AttentionShape *s, HeadRows q, HeadRows k, HeadRows v,
+                               HeadRows o, const float *lse, HeadRows d_o, const float *dlse, bool add, HeadRows dq,
+                               HeadRows dk, HeadRows dv, ScoreTable dbias)
+{
+    const Backward x = {s, q, k, v, o, d_o, dq, dk, dv, lse, dlse, add, dbias};
+    int64_t tiles = larger(tiles_of(s->queries), 1), blocks = larger(blocks_of(s->keys), 1);
+    bool dq_shared = shared(s, dq), dkv_shared = shared(s, dk) || shared(s, dv), dkv = dk.data || dv.data;
+    int64_t bias_batches = dbias.data ? dbias.batch : s->batch, bias_heads = dbias.data ? dbias.heads : s->q_heads;
+    contract(exec->scratch_bytes >= LEVEL(attention_backward_scratch)(exec, s),
+             "attention backward: %zu bytes of scratch, not %zu", exec->scratch_bytes,
+             LEVEL(attention_backward_scratch)(exec, s));
+    contract(!dbias.data || (s->bias.data && dbias.heads == s->bias.heads), "attention backward: dbias is not of bias");
+    if (s->batch == 0)
+        return;
+
+    Pass all = {dq.data, dkv, dbias.data, dkv_shared ? 1 : bias_batches, head_groups(s, &dbias), 1, 1};
+    if (!dq_shared && enough_units(exec, all.batches * all.heads)) {
+        run_pass(exec, &x, &all);
+        return;
+    }
+    bool apart = dq_shared || !dq.data; /* dbias in a pass of its own */
+    int64_t bias_parts = dbias.data && dbias.query_step == 0 ? 1 : tiles;
+    if (dq.data && apart)
+        run_pass(exec, &x,
+                 &(Pass){.dq = true,
+                         .batches = dq_shared ? 1 : s->batch,
+                         .heads = s->q_heads,
+                         .tile_parts = tiles,
+                         .key_parts = 1});
+    if (dbias.data || !apart)
+        run_pass(exec, &x,
+                 &(Pass){.dq = !apart,
+                         .dbias = dbias.data,
+                         .batches = bias_batches,
+                         .heads = bias_heads,
+                         .tile_parts = bias_parts,
+                         .key_parts = 1});
+    if (dkv)
+        run_pass(exec, &x,
+                 &(Pass){.dkv = true,
+                         .batches = dkv_shared ? 1 : s->batch,
+                         .heads = common_divisor(s->k_heads, s->v_heads),
+                         .tile_parts = 1,
+                         .key_parts = blocks});
+}

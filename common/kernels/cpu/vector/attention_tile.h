@@ -1,0 +1,208 @@
+/* The parts that the passes of attention are made of.
+ *
+ * Queries are taken in tiles of up to TILE_QUERIES, keys in blocks of up to TILE_KEYS, and the lanes of a vector are
+ * queries: a tile's scores lie in memory as [key][query]. So the softmax runs down the lanes without ever crossing them,
+ * and K and V are read as they are stored, one number at a time into a whole vector: only the tile of queries is
+ * transposed. Each of the two products of the forward pass and the five of the backward pass is then the same small
+ * matrix product (tile_product).
+ *
+ * Scores are kept in units of ln 2 inside the kernels (score * log2 e), so that probabilities are powers of two. */
+#pragma once
+#include "common/kernels/attention.h"
+#include "common/kernels/cpu/vector/vector.h"
+
+enum {
+    TILE_QUERIES = 64,
+    TILE_KEYS = 64,
+    NARROW = LANES < 8 ? LANES : 8 /* the narrowest product: columns come in multiples of it */
+};
+
+#define LOG2_E 1.44269504088896341f
+#define LN_2 0.693147180559945309f
+#define LOWEST (-3.402823466e38f)
+
+/* One tile of queries of one sample and head, and the keys that they may see. */
+typedef struct Tile {
+    int64_t batch, head;
+    int64_t first, count;     /* queries first .. first + count - 1 */
+    int64_t lanes;            /* count, rounded up to whole vectors */
+    int64_t from, to;         /* keys before and behind which no query sees any */
+    int64_t all_from, all_to; /* keys that every query sees, as far as causal, window and lengths go */
+    bool floored;
+    float floor[TILE_QUERIES];                     /* where `floored`: no score is below this */
+    int32_t low[TILE_QUERIES], high[TILE_QUERIES]; /* the keys low .. high that a query sees */
+} Tile;
+
+/* Where the tables of a mask lie, a key after the other as the scores do. */
+typedef struct MaskBuffers {
+    float *bias;   /* [TILE_KEYS][TILE_QUERIES]; NULL: no bias */
+    int32_t *keep; /* the same, -1 attend, 0 not; NULL: no table */
+} MaskBuffers;
+
+/* What a thread needs to compute scores. */
+typedef struct Scoring {
+    float *queries; /* [d][TILE_QUERIES], times scale * log2 e */
+    float *keys;    /* [TILE_KEYS][padded(d)]: a block of keys, where they are not seen in place */
+    float *scores;  /* [TILE_KEYS][TILE_QUERIES] */
+    MaskBuffers mask;
+} Scoring;
+
+/* A block of keys that a tile has met. */
+typedef struct Block {
+    int64_t first, count;
+    const float *keys; /* row j of the block at j * key_step */
+    int64_t key_step;
+    bool masked;
+} Block;
+
+/* A softmax under way, a lane a query: the largest score, and the sum of 2^(score - largest). */
+typedef struct Softmax {
+    float largest[TILE_QUERIES], total[TILE_QUERIES];
+} Softmax;
+
+/* The end of it: probabilities are 2^(score - largest - log_total). Two numbers, because their sum, the log-sum-exp,
+ * loses the second one where scores are huge (a finite `blocked`, or a mask given as a bias). */
+typedef struct Statistics {
+    float largest[TILE_QUERIES], log_total[TILE_QUERIES];
+    bool recomputed; /* some row's log-sum-exp did not say enough: tile_zero_blocked is needed */
+} Statistics;
+
+/* Beyond this a log-sum-exp is not precise enough to give probabilities. */
+#define EXACT_LSE 4096.0f
+
+/* c [rows, columns] (+)= a [rows, depth] b [depth, columns]. a(r, k) is a[r * a_row + k * a_depth]; rows of b and c
+ * follow at b_row and c_row. columns is a multiple of NARROW. Terms are added in the order of k. */
+void LEVEL(tile_product)(int64_t rows, int64_t columns, int64_t depth, const float *a, int64_t a_row, int64_t a_depth,
+                         const float *b, int64_t b_row, float *c, int64_t c_row, bool add);
+
+Tile LEVEL(tile_of)(const AttentionShape *, int64_t batch, int64_t head, int64_t index);
+
+/* Scores of the tile against the keys first .. first + count - 1, masked, into w->scores. */
+void LEVEL(tile_scores)(const AttentionShape *, const Tile *, HeadRows k, int64_t first, int64_t count,
+                        const Scoring *w, Block *block);
+
+void LEVEL(softmax_start)(Softmax *);
+/* Takes a block in: scores become 2^(score - largest). What was summed before must be multiplied by `shrink`; returns
+ * whether that is other than 1 anywhere. */
+bool LEVEL(tile_softmax)(const Tile *, int64_t keys, Softmax *, float *scores, float *shrink);
+
+/* From the log-sum-exp [B,H,Q] of the forward pass, or, where that is not precise, by meeting all keys again. May widen
+ * the tile's range of keys, and set its floor. */
+void LEVEL(tile_statistics)(const AttentionShape *, Tile *, HeadRows k, const float *lse, const Scoring *w,
+                            Statistics *stats);
+
+/* Scores become probabilities. */
+void LEVEL(tile_probabilities)(const Tile *, int64_t keys, const Statistics *, float *scores);
+
+/* Where a row's total is 0, no score is below 0 from here on: all keys weigh the same. Returns whether there is one. */
+bool LEVEL(tile_floor_empty)(Tile *, const float *totals);
+
+/* Puts 0 where a key may not be seen; the mask's buffers are as tile_scores of the same block left them. */
+void LEVEL(tile_zero_blocked)(const Tile *, int64_t first, int64_t keys, MaskBuffers, float *values);
+
+/* Rows first .. first + count - 1 of a head as floats: in place, or in the buffer [count][padded(width)]. Row i begins
+ * i * step after the result. */
+const float *LEVEL(rows_see)(HeadRows x, int64_t batch, int64_t head, int64_t first, int64_t count, int64_t width,
+                             float *buffer, int64_t *step);
+/* copy [count][padded(width)] = rows times factor, and zeros. */
+void LEVEL(rows_copy)(const float *rows, int64_t step, int64_t count, int64_t width, float factor, float *copy);
+/* Rows into memory, in the type they have there. */
+void LEVEL(rows_save)(const float *rows, int64_t step, int64_t count, int64_t width, bool add, HeadRows y,
+                      int64_t batch, int64_t head, int64_t first);
+
+/* lanes [width][TILE_QUERIES] = rows [count][width] transposed, times factor; lanes count .. `lanes` - 1 are 0. */
+void LEVEL(lanes_from_rows)(const float *rows, int64_t step, int64_t count, int64_t lanes, int64_t width, float factor,
+                            float *transposed);
+/* The way back, column i (a query) times factors[i]. */
+void LEVEL(rows_from_lanes)(const float *transposed, int64_t count, int64_t width, const float *factors, float *rows,
+                            int64_t step);
+
+typedef float Quad __attribute__((vector_size(16)));
+
+static inline void transpose_quads(Quad r[4])
+{
+    Quad a = __builtin_shufflevector(r[0], r[1], 0, 4, 1, 5), b = __builtin_shufflevector(r[0], r[1], 2, 6, 3, 7);
+    Quad c = __builtin_shufflevector(r[2], r[3], 0, 4, 1, 5), d = __builtin_shufflevector(r[2], r[3], 2, 6, 3, 7);
+    r[0] = __builtin_shufflevector(a, c, 0, 1, 4, 5);
+    r[1] = __builtin_shufflevector(a, c, 2, 3, 6, 7);
+    r[2] = __builtin_shufflevector(b, d, 0, 1, 4, 5);
+    r[3] = __builtin_shufflevector(b, d, 2, 3, 6, 7);
+}
+
+static inline int64_t smaller(int64_t a, int64_t b)
+{
+    return a < b ? a : b;
+}
+
+static inline int64_t larger(int64_t a, int64_t b)
+{
+    return a > b ? a : b;
+}
+
+static inline int64_t round_up(int64_t n, int64_t multiple)
+{
+    return (n + multiple - 1) / multiple * multiple;
+}
+
+/* Floats of a row in a buffer. */
+static inline int64_t padded(int64_t width)
+{
+    return round_up(width, 8);
+}
+
+static inline int64_t tiles_of(int64_t queries)
+{
+    return (queries + TILE_QUERIES - 1) / TILE_QUERIES;
+}
+
+static inline int64_t blocks_of(int64_t keys)
+{
+    return (keys + TILE_KEYS - 1) / TILE_KEYS;
+}
+
+/* What a key that may not be seen scores, in units of ln 2. */
+static inline float blocked_score(const AttentionShape *s)
+{
+    float x = s->blocked * LOG2_E;
+    return x == -__builtin_inff() && s->blocked >= LOWEST ? LOWEST : x;
+}
+
+/* Where the table's values of this tile begin, [queries, keys] at its steps. */
+static inline int64_t table_start(const AttentionShape *s, const ScoreTable *table, const Tile *t, int64_t key)
+{
+    int64_t head = t->head / (s->q_heads / table->heads);
+    return t->batch % table->batch * table->batch_step + head * table->head_step + t->first * table->query_step +
+           key * table->key_step;
+}
+
+/* Cuts a buffer of `floats` off scratch, with a line of cache between two buffers. Scratch NULL only counts. */
+typedef struct Cutter {
+    char *next;
+    size_t bytes;
+} Cutter;
+
+static inline float *cut(Cutter *c, int64_t floats)
+{
+    size_t bytes = ((size_t)floats * 4 + 63) / 64 * 64 + 64;
+    float *buffer = (float *)c->next;
+    if (c->next)
+        c->next += bytes;
+    c->bytes += bytes;
+    return buffer;
+}
+
+static inline Scoring cut_scoring(const AttentionShape *s, Cutter *c)
+{
+    Scoring w;
+    w.queries = cut(c, s->width * TILE_QUERIES);
+    w.keys = cut(c, TILE_KEYS * padded(s->width));
+    w.scores = cut(c, TILE_KEYS * TILE_QUERIES);
+    w.mask.bias = s->bias.data ? cut(c, TILE_KEYS * TILE_QUERIES) : NULL;
+    w.mask.keep = s->keep.data ? (int32_t *)cut(c, TILE_KEYS * TILE_QUERIES) : NULL;
+    return w;
+}
+
+size_t LEVEL(attention_backward_scratch)(const Exec *, const AttentionShape *);
+void LEVEL(attention_backward)(const Exec *, const AttentionShape *, HeadRows q, HeadRows k, HeadRows v, HeadRows o,
+                               const float *lse, HeadRows d_o, const float *dlse, bool add, HeadRows dq, HeadRows dk,
+                               HeadRows dv, ScoreTable dbias);

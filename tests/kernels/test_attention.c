@@ -1,0 +1,694 @@
+/* Attention at every level against softmax(q k^T) v written out in double, forward and backward: odd sizes, every mask
+ * alone and together, shared and grouped heads, windows of a fused projection, bf16, and 1, 2 and 3 threads to the byte.
+ * Buffers are allocated to the float, so that a sanitizer sees what lies outside. */
+#include <math.h>
+#include <float.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "common/base/memory.h"
+#include "common/kernels/backend.h"
+
+static const char *const levels[] = {"plain", "avx2", "avx512", "avx512_bf16"};
+
+/* One comparison. Zero means off; sizes must be given. */
+typedef struct Case {
+    int batch, queries, keys, q_heads, k_heads, v_heads, width, value_width;
+    bool causal;
+    int left, right; /* window + 1: 0 is no limit */
+    bool lengths, dlse, add, fused, bf16;
+    bool share_q, share_kv; /* one for all samples */
+    char keep[5], bias[5];  /* the axes B H Q K: 'x' full, '1' broadcast, 'k' as many heads as k, 'd' B / 2 */
+    float blocked;          /* 0: -INFINITY */
+    EmptyRow empty_row;
+    bool empty_rows; /* some rows of keep and bias hide every key */
+} Case;
+
+static uint32_t random_state = 1;
+
+static uint32_t random_word(void)
+{
+    random_state = random_state * 1664525u + 1013904223u;
+    return random_state >> 8;
+}
+
+static int random_below(int n)
+{
+    return (int)(random_word() % (uint32_t)n);
+}
+
+static float random_value(void)
+{
+    float sum = 0;
+    for (int i = 0; i < 4; i++)
+        sum += (float)random_word() * 0x1p-24f - 0.5f;
+    return sum * 1.7f;
+}
+
+/* A tensor [B,N,H,w], perhaps a window of a wider one; `gap` floats lie between two tokens. */
+typedef struct Tensor {
+    HeadRows rows;
+    size_t count; /* elements, gaps included */
+    int64_t heads, width;
+} Tensor;
+
+enum { GAP_MARK = 77 };
+
+static void put(const Tensor *x, size_t i, float value)
+{
+    if (x->rows.type == BF16)
+        ((uint16_t *)x->rows.data)[i] = bf16_from_float(value);
+    else
+        ((float *)x->rows.data)[i] = value;
+}
+
+static double get(const Tensor *x, size_t i)
+{
+    return x->rows.type == BF16 ? bf16_to_float(((uint16_t *)x->rows.data)[i]) : ((float *)x->rows.data)[i];
+}
+
+static size_t at(const Tensor *x, int64_t b, int64_t n, int64_t h, int64_t c)
+{
+    return (size_t)(b * x->rows.batch_step + n * x->rows.token_step + h * x->width + c);
+}
+
+static Tensor tensor(const Case *c, int64_t tokens, int64_t heads, int64_t width, bool shared)
+{
+    int64_t gap = c->fused ? 5 : 0, step = heads * width + gap;
+    Tensor x = {{NULL, shared ? 0 : tokens * step, step, c->bf16 ? BF16 : F32}, 0, heads, width};
+    x.count = (size_t)((shared ? 1 : c->batch) * tokens * step);
+    x.rows.data = malloc(x.count * dtype_bytes(x.rows.type) + !x.count);
+    for (size_t i = 0; i < x.count; i++)
+        put(&x, i, (int64_t)i % step < heads * width ? random_value() : GAP_MARK);
+    return x;
+}
+
+static Tensor copy_of(const Tensor *x)
+{
+    Tensor y = *x;
+    y.rows.data = malloc(x->count * dtype_bytes(x->rows.type) + !x->count);
+    memcpy(y.rows.data, x->rows.data, x->count * dtype_bytes(x->rows.type));
+    return y;
+}
+
+typedef struct Problem {
+    AttentionShape shape;
+    Tensor q, k, v, o, d_o, dq, dk, dv; /* the gradients hold what `add` adds to */
+    float *lse, *dlse, *dbias;
+    ScoreTable dbias_table;
+    size_t bias_count;
+    bool add;
+} Problem;
+
+static int64_t axis_length(char mark, int64_t full, int64_t k_heads)
+{
+    return mark == '1' ? 1 : mark == 'k' ? k_heads : mark == 'd' ? full / 2 : full;
+}
+
+static ScoreTable table(const Case *c, const char *axes, size_t bytes, size_t *count)
+{
+    int64_t b = axis_length(axes[0], c->batch, 0), h = axis_length(axes[1], c->q_heads, c->k_heads);
+    int64_t q = axis_length(axes[2], c->queries, 0), k = axis_length(axes[3], c->keys, 0);
+    *count = (size_t)(b * h * q * k);
+    return (ScoreTable){malloc(*count * bytes + !*count),
+                        b,
+                        h,
+                        b == 1 ? 0 : h * q * k,
+                        h == 1 ? 0 : q * k,
+                        q == 1 ? 0 : k,
+                        k == 1 ? 0 : 1};
+}
+
+static int64_t table_at(const AttentionShape *s, const ScoreTable *t, int64_t b, int64_t h, int64_t i, int64_t j)
+{
+    return b % t->batch * t->batch_step + h / (s->q_heads / t->heads) * t->head_step + i * t->query_step +
+           j * t->key_step;
+}
+
+static Problem problem(const Case *c)
+{
+    Problem p = {0};
+    AttentionShape *s = &p.shape;
+    *s = (AttentionShape){.batch = c->batch,
+                          .queries = c->queries,
+                          .keys = c->keys,
+                          .q_heads = c->q_heads,
+                          .k_heads = c->k_heads,
+                          .v_heads = c->v_heads,
+                          .width = c->width,
+                          .value_width = c->value_width,
+                          .scale = 1 / sqrtf((float)(c->width + 1)),
+                          .causal = c->causal,
+                          .causal_offset = c->keys - c->queries,
+                          .left = c->left - 1,
+                          .right = c->right - 1,
+                          .blocked = c->blocked != 0 ? c->blocked : -INFINITY,
+                          .empty_row = c->empty_row};
+    p.q = tensor(c, c->queries, c->q_heads, c->width, c->share_q);
+    p.k = tensor(c, c->keys, c->k_heads, c->width, c->share_kv);
+    p.v = tensor(c, c->keys, c->v_heads, c->value_width, c->share_kv);
+    p.o = tensor(c, c->queries, c->q_heads, c->value_width, false);
+    p.d_o = tensor(c, c->queries, c->q_heads, c->value_width, false);
+    p.dq = tensor(c, c->queries, c->q_heads, c->width, c->share_q);
+    p.dk = tensor(c, c->keys, c->k_heads, c->width, c->share_kv);
+    p.dv = tensor(c, c->keys, c->v_heads, c->value_width, c->share_kv);
+    p.add = c->add;
+    size_t rows = (size_t)(c->batch * c->q_heads * c->queries);
+    p.lse = malloc(rows * 4 + 1);
+    if (c->dlse) {
+        p.dlse = malloc(rows * 4 + 1);
+        for (size_t i = 0; i < rows; i++)
+            p.dlse[i] = random_value();
+    }
+    if (c->lengths) {
+        int32_t *lengths = malloc((size_t)c->batch * 4);
+        for (int b = 0; b < c->batch; b++)
+            lengths[b] = c->empty_rows && b == 0 ? 0 : random_below(c->keys + 2);
+        s->key_lengths = lengths;
+    }
+    if (c->keep[0]) {
+        size_t count;
+        s->keep = table(c, c->keep, 1, &count);
+        int64_t run = s->keep.key_step ? c->keys : 1; /* one row of the table */
+        for (size_t i = 0; i < count; i++) {
+            bool hidden = c->empty_rows && (int64_t)i / run % 3 == 0;
+            ((uint8_t *)s->keep.data)[i] = hidden ? 0 : random_below(4) > 0;
+        }
+    }
+    if (c->bias[0]) {
+        s->bias = table(c, c->bias, 4, &p.bias_count);
+        float *bias = s->bias.data;
+        int64_t run = s->bias.key_step ? c->keys : 1;
+        for (size_t i = 0; i < p.bias_count; i++) {
+            bias[i] = random_below(9) == 0 ? -INFINITY : random_value();
+            if (c->empty_rows && (int64_t)i / run % 4 == 1)
+                bias[i] = (int64_t)i / run % 8 == 1 ? -INFINITY : -FLT_MAX;
+        }
+        p.dbias = mem_new(p.bias_count * 4 + 1);
+        p.dbias_table = s->bias;
+        p.dbias_table.data = p.dbias;
+    }
+    return p;
+}
+
+static void problem_free(Problem *p)
+{
+    Tensor *all[] = {&p->q, &p->k, &p->v, &p->o, &p->d_o, &p->dq, &p->dk, &p->dv};
+    for (int i = 0; i < COUNT_OF(all); i++)
+        free(all[i]->rows.data);
+    free(p->lse);
+    free(p->dlse);
+    free((void *)p->shape.key_lengths);
+    free(p->shape.keep.data);
+    free(p->shape.bias.data);
+    mem_free(p->dbias);
+}
+
+/* ---- the definition, in double ---- */
+
+typedef struct Reference {
+    double *p, *o, *lse; /* [B,H,Q,K], [B,Q,H,e], [B,H,Q] */
+    double *dq, *dk, *dv, *dbias;
+} Reference;
+
+static bool visible(const AttentionShape *s, int64_t b, int64_t h, int64_t i, int64_t j)
+{
+    int64_t here = i + s->causal_offset;
+    return !(s->causal && j > here) && !(s->left >= 0 && j < here - s->left) &&
+           !(s->right >= 0 && j > here + s->right) && !(s->key_lengths && j >= s->key_lengths[b]) &&
+           !(s->keep.data && !((uint8_t *)s->keep.data)[table_at(s, &s->keep, b, h, i, j)]);
+}
+
+static double score(const Problem *p, int64_t b, int64_t h, int64_t i, int64_t j)
+{
+    const AttentionShape *s = &p->shape;
+    double sum = 0;
+    if (!visible(s, b, h, i, j))
+        return s->blocked;
+    for (int64_t c = 0; c < s->width; c++)
+        sum += get(&p->q, at(&p->q, b, i, h, c)) * get(&p->k, at(&p->k, b, j, h / (s->q_heads / s->k_heads), c));
+    sum *= s->scale;
+    return s->bias.data ? sum + ((float *)s->bias.data)[table_at(s, &s->bias, b, h, i, j)] : sum;
+}
+
+/* p [K] of one row, and its log-sum-exp; a row without keys has -INFINITY. */
+static double softmax_row(const Problem *p, int64_t b, int64_t h, int64_t i, double *row)
+{
+    const AttentionShape *s = &p->shape;
+    double largest = -INFINITY, total = 0;
+    for (int64_t j = 0; j < s->keys; j++)
+        largest = fmax(largest, row[j] = score(p, b, h, i, j));
+    for (int64_t j = 0; j < s->keys && largest > -INFINITY; j++)
+        total += row[j] = exp(row[j] - largest);
+    for (int64_t j = 0; j < s->keys; j++)
+        row[j] = total > 0 ? row[j] / total : s->empty_row == EMPTY_UNIFORM ? 1.0 / (double)s->keys : 0;
+    return total > 0 ? largest + log(total) : -INFINITY;
+}
+
+static void reference_row(const Problem *p, Reference *r, int64_t b, int64_t h, int64_t i)
+{
+    const AttentionShape *s = &p->shape;
+    int64_t hk = h / (s->q_heads / s->k_heads), hv = h / (s->q_heads / s->v_heads),
+            row = (b * s->q_heads + h) * s->queries + i;
+    double *probability = r->p + row * s->keys, delta = p->dlse ? -p->dlse[row] : 0;
+    r->lse[row] = softmax_row(p, b, h, i, probability);
+    for (int64_t c = 0; c < s->value_width; c++) {
+        double sum = 0, slope = get(&p->d_o, at(&p->d_o, b, i, h, c));
+        for (int64_t j = 0; j < s->keys; j++) {
+            sum += probability[j] * get(&p->v, at(&p->v, b, j, hv, c));
+            r->dv[at(&p->dv, b, j, hv, c)] += probability[j] * slope;
+        }
+        r->o[((b * s->queries + i) * s->q_heads + h) * s->value_width + c] = sum;
+        delta += sum * slope;
+    }
+    if (r->lse[row] == -INFINITY)
+        return; /* constant, so without a gradient */
+    for (int64_t j = 0; j < s->keys; j++) {
+        double dp = 0;
+        for (int64_t c = 0; c < s->value_width; c++)
+            dp += get(&p->d_o, at(&p->d_o, b, i, h, c)) * get(&p->v, at(&p->v, b, j, hv, c));
+        double ds = visible(s, b, h, i, j) ? probability[j] * (dp - delta) : 0;
+        for (int64_t c = 0; c < s->width; c++) {
+            r->dq[at(&p->dq, b, i, h, c)] += s->scale * ds * get(&p->k, at(&p->k, b, j, hk, c));
+            r->dk[at(&p->dk, b, j, hk, c)] += s->scale * ds * get(&p->q, at(&p->q, b, i, h, c));
+        }
+        if (p->dbias)
+            r->dbias[table_at(s, &s->bias, b, h, i, j)] += ds;
+    }
+}
+
+static double *start_of_gradient(const Tensor *x, bool add)
+{
+    double *sums = mem_new(x->count * sizeof *sums + 1);
+    for (size_t i = 0; i < x->count && add; i++)
+        sums[i] = get(x, i);
+    return sums;
+}
+
+static Reference reference(const Problem *p)
+{
+    const AttentionShape *s = &p->shape;
+    size_t rows = (size_t)(s->batch * s->q_heads * s->queries);
+    Reference r = {mem_new(rows * (size_t)s->keys * 8 + 1),
+                   mem_new(rows * (size_t)s->value_width * 8 + 1),
+                   mem_new(rows * 8 + 1),
+                   start_of_gradient(&p->dq, p->add),
+                   start_of_gradient(&p->dk, p->add),
+                   start_of_gradient(&p->dv, p->add),
+                   mem_new(p->bias_count * 8 + 1)};
+    for (int64_t b = 0; b < s->batch; b++)
+        for (int64_t h = 0; h < s->q_heads; h++)
+            for (int64_t i = 0; i < s->queries; i++)
+                reference_row(p, &r, b, h, i);
+    return r;
+}
+
+static void reference_free(Reference *r)
+{
+    double *all[] = {r->p, r->o, r->lse, r->dq, r->dk, r->dv, r->dbias};
+    for (int i = 0; i < COUNT_OF(all); i++)
+        mem_free(all[i]);
+}
+
+/* ---- what the kernels make of it ---- */
+
+typedef struct Result {
+    Tensor o, dq, dk, dv;
+    float *lse, *dbias, *p;
+} Result;
+
+static Result run(const Problem *p, const AttentionKernels *kernels, int threads)
+{
+    const AttentionShape *s = &p->shape;
+    size_t rows = (size_t)(s->batch * s->q_heads * s->queries);
+    Exec exec = {.threads = threads};
+    exec.scratch_bytes = MAX(kernels->forward_scratch(&exec, s), kernels->backward_scratch(&exec, s));
+    exec.scratch = aligned_alloc(64, (exec.scratch_bytes + 63) / 64 * 64);
+    memset(exec.scratch, 0xff, exec.scratch_bytes); /* NaN */
+    Result r = {copy_of(&p->o),
+                copy_of(&p->dq),
+                copy_of(&p->dk),
+                copy_of(&p->dv),
+                malloc(rows * 4 + 1),
+                mem_new(p->bias_count * 4 + 1),
+                malloc(rows * (size_t)s->keys * 4 + 1)};
+    ScoreTable dbias = p->dbias_table;
+    dbias.data = p->dbias ? r.dbias : NULL;
+    kernels->forward(&exec, s, p->q.rows, p->k.rows, p->v.rows, r.o.rows, r.lse);
+    kernels->probabilities(&exec, s, p->q.rows, p->k.rows, r.lse, r.p);
+    kernels->backward(&exec, s, p->q.rows, p->k.rows, p->v.rows, r.o.rows, r.lse, p->d_o.rows, p->dlse, p->add,
+                      r.dq.rows, r.dk.rows, r.dv.rows, dbias);
+    free(exec.scratch);
+    return r;
+}
+
+static void result_free(Result *r)
+{
+    free(r->o.rows.data);
+    free(r->dq.rows.data);
+    free(r->dk.rows.data);
+    free(r->dv.rows.data);
+    free(r->lse);
+    mem_free(r->dbias);
+    free(r->p);
+}
+
+static void describe(const Case *c, const char *level)
+{
+    print_error("level %s: batch %d, %d queries, %d keys, heads %d/%d/%d, width %d/%d, causal %d, window %d %d, "
+                "lengths %d, dlse %d, add %d, fused %d, bf16 %d, shared q %d kv %d, keep '%s', bias '%s', blocked %g, "
+                "empty row %d %d\n",
+                level, c->batch, c->queries, c->keys, c->q_heads, c->k_heads, c->v_heads, c->width, c->value_width,
+                c->causal, c->left - 1, c->right - 1, c->lengths, c->dlse, c->add, c->fused, c->bf16, c->share_q,
+                c->share_kv, c->keep, c->bias, (double)c->blocked, c->empty_row, c->empty_rows);
+}
+
+/* Whether got equals wanted to `tolerance` of the largest value. */
+static bool close_enough(const char *what, size_t i, double got, double wanted, double largest, double tolerance)
+{
+    if (got == wanted || fabs(got - wanted) <= tolerance * (1 + largest))
+        return true;
+    print_error("%s[%zu] is %.9g, not %.9g\n", what, i, got, wanted);
+    return false;
+}
+
+static bool floats_close(const char *what, const float *got, const double *wanted, size_t count, double tolerance)
+{
+    bool same = true;
+    double largest = 0;
+    for (size_t i = 0; i < count; i++)
+        largest = isfinite(wanted[i]) && fabs(wanted[i]) < 1e6 ? fmax(largest, fabs(wanted[i])) : largest;
+    for (size_t i = 0; i < count && same; i++) {
+        double scale = isfinite(wanted[i]) ? fmax(largest, fabs(wanted[i])) : largest;
+        same = close_enough(what, i, got[i], wanted[i], scale, tolerance);
+    }
+    return same;
+}
+
+/* `wanted` lies as the tensor does, or without its gaps; gaps must be as they were. */
+static bool tensor_close(const char *what, const Tensor *got, const double *wanted, bool gapless, double tolerance)
+{
+    double largest = 0;
+    int64_t live = got->heads * got->width, step = got->rows.token_step;
+    for (size_t i = 0, n = 0; i < got->count; i++) {
+        if (step && (int64_t)i % step >= live) {
+            if (get(got, i) != GAP_MARK) {
+                print_error("%s: wrote between two tokens, at %zu\n", what, i);
+                return false;
+            }
+            continue;
+        }
+        largest = fmax(largest, fabs(wanted[gapless ? n++ : i]));
+    }
+    for (size_t i = 0, n = 0; i < got->count; i++) {
+        if (step && (int64_t)i % step >= live)
+            continue;
+        if (!close_enough(what, i, get(got, i), wanted[gapless ? n++ : i], largest, tolerance))
+            return false;
+    }
+    return true;
+}
+
+static bool results_equal(const Problem *p, const Result *a, const Result *b)
+{
+    const AttentionShape *s = &p->shape;
+    size_t rows = (size_t)(s->batch * s->q_heads * s->queries), bytes = dtype_bytes(p->q.rows.type);
+    return memcmp(a->o.rows.data, b->o.rows.data, a->o.count * bytes) == 0 &&
+           memcmp(a->dq.rows.data, b->dq.rows.data, a->dq.count * bytes) == 0 &&
+           memcmp(a->dk.rows.data, b->dk.rows.data, a->dk.count * bytes) == 0 &&
+           memcmp(a->dv.rows.data, b->dv.rows.data, a->dv.count * bytes) == 0 &&
+           memcmp(a->lse, b->lse, rows * 4) == 0 && memcmp(a->dbias, b->dbias, p->bias_count * 4) == 0 &&
+           memcmp(a->p, b->p, rows * (size_t)s->keys * 4) == 0;
+}
+
+static void check(const Case *c)
+{
+    Problem p = problem(c);
+    Reference want = reference(&p);
+    size_t rows = (size_t)(p.shape.batch * p.shape.q_heads * p.shape.queries);
+    for (int l = 0; l < COUNT_OF(levels); l++) {
+        const Backend *backend = cpu_backend_at(levels[l]);
+        if (!backend)
+            continue;
+        Result one = run(&p, &backend->attention, 1);
+        double tolerance = c->bf16 ? 1.5e-2 : 1e-5;
+        bool good = tensor_close("o", &one.o, want.o, true, tolerance) &&
+                    floats_close("lse", one.lse, want.lse, rows, 1e-5) &&
+                    floats_close("p", one.p, want.p, rows * (size_t)c->keys, 1e-5) &&
+                    tensor_close("dq", &one.dq, want.dq, false, tolerance) &&
+                    tensor_close("dk", &one.dk, want.dk, false, tolerance) &&
+                    tensor_close("dv", &one.dv, want.dv, false, tolerance) &&
+                    floats_close("dbias", one.dbias, want.dbias, p.bias_count, c->bf16 ? 0.1 : tolerance);
+        for (int threads = 2; threads <= 3 && good; threads++) {
+            Result more = run(&p, &backend->attention, threads);
+            good = results_equal(&p, &one, &more);
+            if (!good)
+                print_error("%d threads give other bits than one\n", threads);
+            result_free(&more);
+        }
+        result_free(&one);
+        if (!good) {
+            describe(c, levels[l]);
+            fail();
+        }
+    }
+    reference_free(&want);
+    problem_free(&p);
+}
+
+/* ---- cases ---- */
+
+static Case plain_case(int batch, int queries, int keys, int heads, int width)
+{
+    return (Case){.batch = batch,
+                  .queries = queries,
+                  .keys = keys,
+                  .q_heads = heads,
+                  .k_heads = heads,
+                  .v_heads = heads,
+                  .width = width,
+                  .value_width = width};
+}
+
+static void test_sizes(void **state)
+{
+    static const int tokens[] = {1, 2, 3, 5, 7, 16, 17, 50, 63, 64, 65, 129, 197};
+    static const int widths[] = {1, 5, 8, 16, 24, 32, 64, 80, 128};
+    (void)state;
+    for (int i = 0; i < COUNT_OF(tokens); i++) {
+        Case c = plain_case(2, tokens[i], tokens[i], 2, widths[i % COUNT_OF(widths)]);
+        check(&c);
+    }
+    for (int i = 0; i < COUNT_OF(widths); i++) {
+        Case c = plain_case(1, 50, 65, 2, widths[i]);
+        check(&c);
+        c.value_width = widths[(i + 4) % COUNT_OF(widths)];
+        c.fused = true;
+        check(&c);
+    }
+}
+
+static void test_one_query(void **state)
+{
+    static const int keys[] = {1, 10, 63, 64, 65, 402, 1157};
+    static const int widths[] = {5, 8, 16, 32, 64};
+    (void)state;
+    for (int i = 0; i < COUNT_OF(keys); i++) {
+        Case c = plain_case(2, 1, keys[i], 3, widths[i % COUNT_OF(widths)]);
+        check(&c);
+        c.fused = c.dlse = c.add = true;
+        c.queries = 1 + i % 5;
+        check(&c);
+    }
+}
+
+static void test_nothing(void **state)
+{
+    (void)state;
+    for (int empty_row = 0; empty_row < 2; empty_row++) {
+        Case no_keys = plain_case(2, 5, 0, 2, 8), no_queries = plain_case(2, 0, 5, 2, 8),
+             no_batch = plain_case(0, 5, 5, 2, 8);
+        no_keys.empty_row = no_queries.empty_row = (EmptyRow)empty_row;
+        check(&no_keys);
+        check(&no_queries);
+        check(&no_batch);
+        Case no_width = plain_case(2, 5, 70, 2, 0), no_values = plain_case(2, 5, 70, 2, 8);
+        no_values.value_width = 0;
+        check(&no_width);
+        check(&no_values);
+    }
+}
+
+static void test_causal_and_windows(void **state)
+{
+    static const int sizes[][2] = {{1, 1}, {7, 7}, {65, 65}, {130, 130}, {3, 200}, {200, 3}, {70, 140}, {150, 90}};
+    (void)state;
+    for (int i = 0; i < COUNT_OF(sizes); i++) {
+        Case c = plain_case(1, sizes[i][0], sizes[i][1], 2, 16);
+        c.causal = true;
+        check(&c);
+        c.empty_row = EMPTY_UNIFORM;
+        c.left = 1 + 20;
+        check(&c);
+        c.causal = false;
+        c.right = 1 + 9;
+        check(&c);
+        c.blocked = -FLT_MAX;
+        check(&c);
+        c.blocked = -1e9f;
+        c.left = 0;
+        check(&c);
+    }
+}
+
+static void test_tables(void **state)
+{
+    static const char *const axes[] = {"xxxx", "1111", "x11x", "1xxx", "1kx1", "dk1x", "d1xx", "xx11", "11x1"};
+    (void)state;
+    for (int i = 0; i < COUNT_OF(axes); i++) {
+        Case c = plain_case(4, 70, 67, 4, 8);
+        c.k_heads = 2;
+        memcpy(c.keep, axes[i], 4);
+        check(&c);
+        memcpy(c.bias, axes[(i + 3) % COUNT_OF(axes)], 4);
+        c.empty_rows = true;
+        check(&c);
+        c.empty_row = EMPTY_UNIFORM;
+        check(&c);
+        c.blocked = i % 2 ? -1e9f : -FLT_MAX;
+        c.share_kv = i % 3 == 0;
+        c.share_q = i % 3 == 1;
+        check(&c);
+    }
+}
+
+static void test_grouped_and_shared(void **state)
+{
+    static const int heads[][3] = {{4, 1, 1}, {4, 2, 4}, {4, 4, 1}, {12, 4, 6}, {6, 3, 2}};
+    (void)state;
+    for (int i = 0; i < COUNT_OF(heads); i++) {
+        for (int shared = 0; shared < 4; shared++) {
+            Case c = plain_case(3, 40 + 33 * (shared & 1), 66, heads[i][0], 16);
+            c.k_heads = heads[i][1];
+            c.v_heads = heads[i][2];
+            c.value_width = 24;
+            c.share_q = shared & 1;
+            c.share_kv = shared & 2;
+            c.add = i % 2;
+            check(&c);
+            c.queries = 2;
+            check(&c);
+        }
+    }
+}
+
+/* Everything together, drawn. */
+static void test_drawn(void **state)
+{
+    static const int tokens[] = {1, 2, 4, 7, 16, 33, 64, 90, 131};
+    static const int widths[] = {1, 4, 5, 8, 16, 24, 32, 40, 64};
+    static const char marks[] = "xx1";
+    static const float blocked[] = {0, 0, -FLT_MAX, -1e9f};
+    (void)state;
+    for (int n = 0; n < 250; n++) {
+        int groups = 1 + random_below(2), k_heads = 1 + random_below(2);
+        Case c = {.batch = 1 + random_below(3),
+                  .queries = tokens[random_below(9)],
+                  .keys = tokens[random_below(9)],
+                  .q_heads = groups * k_heads * 2,
+                  .k_heads = k_heads,
+                  .v_heads = random_below(2) ? k_heads * 2 : 1,
+                  .width = widths[random_below(9)],
+                  .value_width = widths[random_below(9)],
+                  .causal = random_below(2),
+                  .lengths = random_below(3) == 0,
+                  .dlse = random_below(2),
+                  .add = random_below(2),
+                  .fused = random_below(2),
+                  .bf16 = random_below(4) == 0,
+                  .share_q = random_below(4) == 0,
+                  .share_kv = random_below(4) == 0,
+                  .blocked = blocked[random_below(4)],
+                  .empty_row = (EmptyRow)random_below(2),
+                  .empty_rows = random_below(3) == 0};
+        if (random_below(3) == 0)
+            c.left = 1 + random_below(50);
+        if (random_below(3) == 0)
+            c.right = 1 + random_below(50);
+        for (int axis = 0; axis < 4 && n % 2; axis++)
+            c.bias[axis] = marks[random_below(3)];
+        for (int axis = 0; axis < 4 && n % 3; axis++)
+            c.keep[axis] = marks[random_below(3)];
+        check(&c);
+    }
+}
+
+/* ---- the gradient against differences of the definition's own loss, sum(do o) + sum(dlse lse) ---- */
+
+static double loss(const Problem *p)
+{
+    Reference r = reference(p);
+    const AttentionShape *s = &p->shape;
+    double sum = 0;
+    for (size_t i = 0; i < p->d_o.count; i++)
+        sum += get(&p->d_o, i) * r.o[i];
+    for (int64_t i = 0; i < s->batch * s->q_heads * s->queries; i++)
+        sum += p->dlse[i] * r.lse[i];
+    reference_free(&r);
+    return sum;
+}
+
+static void check_differences(const Problem *p, float *values, size_t count, const float *gradient)
+{
+    for (size_t i = 0; i < count; i += 1 + count / 20) {
+        float old = values[i], up = old + 1e-3f, down = old - 1e-3f;
+        values[i] = up;
+        double above = loss(p);
+        values[i] = down;
+        double below = loss(p);
+        values[i] = old;
+        double slope = (above - below) / ((double)up - (double)down);
+        assert_true(fabs(slope - (double)gradient[i]) < 1e-4 * (1 + fabs(slope)));
+    }
+}
+
+static void test_differences(void **state)
+{
+    Case c = plain_case(2, 5, 9, 4, 6);
+    (void)state;
+    c.k_heads = c.v_heads = 2;
+    c.causal = c.dlse = true;
+    memcpy(c.bias, "1kxx", 4);
+    Problem p = problem(&c);
+    for (size_t i = 0; i < p.bias_count; i++)
+        ((float *)p.shape.bias.data)[i] = random_value();
+    for (int l = 0; l < COUNT_OF(levels); l++) {
+        const Backend *backend = cpu_backend_at(levels[l]);
+        if (!backend)
+            continue;
+        Result r = run(&p, &backend->attention, 1);
+        check_differences(&p, p.q.rows.data, p.q.count, r.dq.rows.data);
+        check_differences(&p, p.k.rows.data, p.k.count, r.dk.rows.data);
+        check_differences(&p, p.v.rows.data, p.v.count, r.dv.rows.data);
+        check_differences(&p, p.shape.bias.data, p.bias_count, r.dbias);
+        result_free(&r);
+    }
+    problem_free(&p);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_sizes),   cmocka_unit_test(test_one_query),
+        cmocka_unit_test(test_nothing), cmocka_unit_test(test_causal_and_windows),
+        cmocka_unit_test(test_tables),  cmocka_unit_test(test_grouped_and_shared),
+        cmocka_unit_test(test_drawn),   cmocka_unit_test(test_differences),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
