@@ -5,10 +5,15 @@
 #include <stdlib.h>
 #include <string.h>
 
+/* An error is one line, whatever the names in a file are: their line ends and other control characters become '?'. */
 static void write_text(Error *e, const char *format, va_list args)
 {
-    if (e)
-        vsnprintf(e->text, sizeof e->text, format, args);
+    if (!e)
+        return;
+    vsnprintf(e->text, sizeof e->text, format, args);
+    for (char *c = e->text; *c; c++)
+        if ((unsigned char)*c < ' ' || *c == 0x7f)
+            *c = '?';
 }
 
 bool error_set(Error *e, const char *format, ...)

@@ -182,6 +182,8 @@ static void wrong_headers_are_refused(void **state)
         {"{\"a\":{\"dtype\":\"U8\",\"shape\":[2],\"data_offsets\":[0,2]},"
          "\"b\":{\"dtype\":\"U8\",\"shape\":[2],\"data_offsets\":[1,3]}}",
          "tensor 'b' begins at byte 1 of the buffer, but the tensors before it end at 2", 3},
+        {TENSOR("F\\n32", "[1]", "[0,4]"), "tensor 'x' has the dtype 'F?32'",
+         4}, /* one line, whatever is in the file */
         {"{\"__metadata__\":[]}", "__metadata__ is no object", 0},
         {"{\"__metadata__\":{\"k\":1}}", "__metadata__ 'k' is no string", 0},
     };
