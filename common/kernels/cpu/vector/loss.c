@@ -1,5 +1,5 @@
-/* Softmax of rows and the cross-entropy made of it. exp is computed twice, for the sum and for the result, because an
- * exponential costs less than a write and a read. */
+/* Softmax of rows and the cross-entropy made of it. Exponentials are kept in the result where it is fp32, and computed
+ * a second time where it is not, or is a logarithm. */
 #include "common/kernels/cpu/vector/levels.h"
 #include "common/kernels/cpu/vector/rows.h"
 #include "common/kernels/cpu/vector/spans.h"
@@ -27,16 +27,24 @@ static float row_largest(Rows x, int64_t r, int64_t cols)
     return vec_largest(largest);
 }
 
-/* Sum of e^(x - largest). */
-static float row_exponentials(Rows x, int64_t r, int64_t cols, float largest)
+/* The exponentials can wait in y for their sum. */
+static bool keeps_exponentials(const Softmax *s)
 {
-    float values[BLOCK];
+    return !s->logarithm && s->y.type == F32;
+}
+
+/* Sum of e^(x - largest); they are left in y if they are kept. */
+static float row_exponentials(const Softmax *s, int64_t r, float largest)
+{
+    float values[BLOCK], unkept[BLOCK];
     Vec sum = vec_set(0);
-    for (int64_t c = 0; c < cols; c += BLOCK) {
-        int64_t n = least(BLOCK, cols - c);
-        const float *v = rows_read(x, r, c, n, values);
+    for (int64_t c = 0; c < s->cols; c += BLOCK) {
+        int64_t n = least(BLOCK, s->cols - c);
+        const float *x = rows_read(s->x, r, c, n, values);
+        float *y = keeps_exponentials(s) ? rows_open(s->y, r, c, n, false, NULL) : unkept;
         for (int64_t i = 0; i < n; i += LANES) {
-            Vec e = vec_exp(vec_load_upto(v + i, n - i, largest) - largest);
+            Vec e = vec_exp(vec_load_upto(x + i, n - i, 0) - largest);
+            vec_store_upto(y + i, e, n - i);
             sum += n - i >= LANES ? e : vec_first(e, n - i);
         }
     }
@@ -47,13 +55,16 @@ static float row_exponentials(Rows x, int64_t r, int64_t cols, float largest)
 static void softmax_row(const Softmax *s, int64_t r, float largest, float sum)
 {
     float x_values[BLOCK], y_values[BLOCK], factor = 1.0f / sum, shift = s->logarithm ? logf(sum) : 0.0f;
+    bool kept = keeps_exponentials(s);
     for (int64_t c = 0; c < s->cols; c += BLOCK) {
         int64_t n = least(BLOCK, s->cols - c);
-        const float *x = rows_read(s->x, r, c, n, x_values);
+        const float *x = rows_read(kept ? s->y : s->x, r, c, n, x_values);
         float *y = rows_open(s->y, r, c, n, false, y_values);
         for (int64_t i = 0; i < n; i += LANES) {
-            Vec v = vec_load_upto(x + i, n - i, 0) - largest;
-            vec_store_upto(y + i, s->logarithm ? v - shift : vec_exp(v) * factor, n - i);
+            Vec v = vec_load_upto(x + i, n - i, 0);
+            if (!kept)
+                v = s->logarithm ? v - largest - shift : vec_exp(v - largest);
+            vec_store_upto(y + i, s->logarithm ? v : v * factor, n - i);
         }
         rows_close(s->y, r, c, n, y);
     }
@@ -79,7 +90,7 @@ static void softmax_piece(const void *job, int64_t first, int64_t last)
 {
     const Softmax *s = job;
     for (int64_t r = first; r < last; r++) {
-        float largest = row_largest(s->x, r, s->cols), sum = row_exponentials(s->x, r, s->cols, largest);
+        float largest = row_largest(s->x, r, s->cols), sum = row_exponentials(s, r, largest);
         if (s->losses)
             s->losses[r] = cross_entropy_row(s, r, largest, sum);
         softmax_row(s, r, largest, sum);

@@ -27,10 +27,17 @@ static SumRows sum_rows_plan(int64_t rows, int64_t cols, int64_t period)
     return s;
 }
 
+static size_t partial_bytes(SumRows s)
+{
+    return s.chunks > 1 ? (size_t)(s.chunks * s.period * s.cols) * sizeof(float) : 0;
+}
+
+/* Rows without gaps are summed as rows of `period` times the length, which reads memory in order. */
 size_t LEVEL(sum_rows_scratch)(int64_t rows, int64_t cols, int64_t period)
 {
-    SumRows s = sum_rows_plan(rows, cols, period);
-    return s.chunks > 1 ? (size_t)(s.chunks * period * cols) * sizeof(float) : 0;
+    size_t apart = partial_bytes(sum_rows_plan(rows, cols, period));
+    size_t joined = rows % period == 0 ? partial_bytes(sum_rows_plan(rows / period, cols * period, 1)) : 0;
+    return joined > apart ? joined : apart;
 }
 
 /* Items are (chunk, phase, strip), strips fastest. */
@@ -56,10 +63,16 @@ static void sum_rows_piece(const void *job, int64_t first, int64_t last)
 void LEVEL(sum_rows)(const Exec *exec, int64_t rows, int64_t cols, Rows x, int64_t period, bool add, float *sums)
 {
     rows_check(x, "sum_rows");
+    if (x.stride == cols && rows % period == 0) {
+        rows /= period;
+        cols *= period;
+        period = 1;
+        x.stride = cols;
+    }
     SumRows s = sum_rows_plan(rows, cols, period);
     s.x = x, s.add = add, s.sums = sums;
     if (s.chunks > 1) {
-        contract(exec->scratch_bytes >= LEVEL(sum_rows_scratch)(rows, cols, period), "sum_rows: scratch is too small");
+        contract(exec->scratch_bytes >= partial_bytes(s), "sum_rows: scratch is too small");
         s.partial = exec->scratch;
     }
     int64_t piece = rows_a_piece(s.chunk * least(cols, BLOCK));
