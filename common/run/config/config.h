@@ -5,7 +5,7 @@
  *     enum { ADAMW, SGD };
  *
  *     static const ConfigField rows[] = {
- *         {CONFIG_INT("epochs", Train, epochs, .value = "10", .range = "[1, 100000]", .help = "passes over the data")},
+ *         {CONFIG_INT("epochs", Train, epochs, .value = "10", .range = "[1, 1000]", .help = "passes over the data")},
  *         {CONFIG_NUMBER("lr", Train, lr, .value = "2e-3", .range = "(0, inf)", .help = "peak learning rate")},
  *         {CONFIG_ENUM("optimizer", Train, optimizer, CONFIG_WORDS("adamw", "sgd"), .value = "adamw")},
  *         {CONFIG_NUMBER("clip", Train, clip, CONFIG_OR_NULL(Train, has_clip), .value = "null",
@@ -16,12 +16,13 @@
  *
  *     Train train;
  *     Node *node = node_from_yaml_file("tiny.yaml", e);
- *     if (!node || !config_bind(&train_table, node, &train, e))   // "tiny.yaml:3: epochs is 3.5, expected an integer ..."
- *         ...
+ *     if (!node || !config_bind(&train_table, node, &train, e))
+ *         return false;   // "tiny.yaml:3: epochs is 3.5, expected an integer in [1, 1000]"
  *     config_free(&train_table, &train);
  *
- * Tables stand at file scope. A row without `.value` is required. A default is written as in a config file and read by the same code. A range is an
- * interval, closed [ ] or open ( ), with inf where there is no end; it holds for every number of a list. */
+ * Tables stand at file scope. A row without `.value` is required. A default is written as in a config file and read by
+ * the same code. A range is an interval, closed [ ] or open ( ), with inf where there is no end; it holds for every
+ * number of a list. */
 #pragma once
 #include "common/base/error.h"
 #include "common/base/memory.h"
@@ -79,7 +80,7 @@ struct ConfigTable {
     size_t size; /* of the struct */
     const ConfigField *rows;
     int count;
-    /* Called when all keys are bound: defaults that depend on others, and checks across keys (through config_refuse). */
+    /* Called when all keys are bound: defaults that depend on others, checks across keys (through config_refuse). */
     bool (*resolve)(void *config, const ConfigPlace *place, Error *e);
 };
 

@@ -1,4 +1,4 @@
-/* What a YAML or JSON text says, before anyone asks what it means: a tree of scalars, lists and maps, in which every node
+/* What a YAML or JSON text says, before anyone asks what it means: a tree of scalars, lists and maps. Every node
  * remembers where it was written ("models/crossvit/configs/tiny.yaml:12" or "command line"). */
 #pragma once
 #include "common/base/error.h"
