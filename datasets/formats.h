@@ -2,4 +2,4 @@
 #pragma once
 #include "datasets/registry.h"
 
-extern const DatasetFormat mnist_format, fashion_mnist_format;
+extern const DatasetFormat mnist_format, fashion_mnist_format, imagefolder_format, imagenet_format;

@@ -13,7 +13,7 @@ void image_reshape(Image *image, int width, int height, int channels)
     if (bytes <= image->capacity)
         return;
     mem_free(image->pixels);
-    image->pixels = mem_new(bytes);
+    image->pixels = mem_new(bytes + IMAGE_SLACK);
     image->capacity = bytes;
 }
 

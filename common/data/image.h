@@ -5,12 +5,19 @@
 #include <stddef.h>
 #include <stdint.h>
 
-/* An image that owns its pixels and keeps the memory of the largest one it has held: start from {0}, reuse, free. */
+/* An image that owns its pixels and keeps the memory of the largest one it has held: start from {0}, reuse, free.
+ * IMAGE_SLACK bytes behind the last pixel may be read (whole vectors are), whatever they hold. */
+enum { IMAGE_SLACK = 64 };
 typedef struct Image {
     uint8_t *pixels; /* [height, width, channels] */
     int width, height, channels;
     size_t capacity; /* bytes at `pixels` */
 } Image;
+
+/* A rectangle of an image, in pixels. */
+typedef struct Box {
+    int top, left, height, width;
+} Box;
 
 /* Makes room for an image of this size; what the pixels held before is lost. */
 void image_reshape(Image *image, int width, int height, int channels);

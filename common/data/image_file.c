@@ -51,10 +51,9 @@ static bool decode_jpeg(void **decoder, const uint8_t *bytes, size_t size, int64
     if (!*decoder)
         return error_set(e, "JPEG: no decoder: %s", tjGetErrorStr2(NULL));
     int width = 0, height = 0, sampling = -1, colours = -1;
-    int bad = tjDecompressHeader3(*decoder, bytes, size, &width, &height, &sampling, &colours);
     /* A rare chroma sampling has no name in TurboJPEG 2, which calls it an error; it decodes all the same. */
-    bool unnamed_sampling = width > 0 && height > 0 && sampling < 0 && colours >= 0;
-    if (bad && !unnamed_sampling && tjGetErrorCode(*decoder) != TJERR_WARNING)
+    if (tjDecompressHeader3(*decoder, bytes, size, &width, &height, &sampling, &colours) &&
+        (width < 1 || height < 1 || colours < 0))
         return error_set(e, "JPEG: %s", tjGetErrorStr2(*decoder));
     if (!size_allowed(width, height, max_pixels, "JPEG", e))
         return false;

@@ -1,41 +1,71 @@
 /* From an 8-bit image of any size to a normalised float image [C, S, S]: for training with random crop, flip and
  * augmentation, for evaluation without. The recipes are those of timm 0.4.12 and torchvision, operation by operation. */
 #pragma once
-#include "common/data/image.h"
-#include "common/tensor/random.h"
+#include "common/data/boxes.h"
+#include "common/data/randaugment.h"
+#include "common/data/resize.h"
 
 typedef enum CropKind {
     CROP_NONE,    /* the image must have side S already */
     CROP_PADDED,  /* training: `padding` zeros on every side, then a random S x S window; evaluation: as CROP_NONE */
-    CROP_RESIZED, /* training: a random box resized to S x S; evaluation: shorter side to int(S / crop_ratio), centre */
+    CROP_RESIZED, /* training: a random box resized to S x S; evaluation: the shorter side resized to
+                     int(crop_ratio * S), then the centre */
 } CropKind;
 
 typedef struct ImageTransform {
     int size; /* S */
     bool train;
     CropKind crop;
-    int padding; /* CROP_PADDED */
-    double flip; /* training: the probability of mirroring left and right */
+    int padding;               /* CROP_PADDED */
+    double scale[2], ratio[2]; /* CROP_RESIZED in training: share of the area, width / height */
+    double crop_ratio;         /* CROP_RESIZED in evaluation, at least 1 */
+    double flip;               /* training: the probability of mirroring left and right */
+    RandAugment randaugment;   /* training */
+    RandomErasing erasing;     /* training, after normalisation */
     double mean[3], deviation[3];
 } ImageTransform;
+
+/* What chance decides about one image. All zero but for the crop: nothing happens. */
+typedef struct TransformDraws {
+    Box crop; /* in the image, or around it where it is padded */
+    bool flip;
+    int steps;
+    AugmentStep step[RANDAUGMENT_MOST_OPS];
+    bool erased;
+    Box erase; /* in the result */
+} TransformDraws;
 
 /* What a thread keeps between images. Start from {0}. */
 typedef struct TransformScratch {
     Image a, b;
+    ResizeScratch resize;
     float table[3][256]; /* (v / 255 - mean) / deviation */
     const ImageTransform *table_of;
 } TransformScratch;
 
+void transform_scratch_free(TransformScratch *scratch);
+
 /* Whether images of this size (0: they differ) can be transformed; a line if not. */
 bool transform_fits(const ImageTransform *t, int width, int height, Error *e);
 
-void transform_scratch_free(TransformScratch *scratch);
+/* The draws of one training image, in order: crop, flip, RandAugment, erasing. */
+TransformDraws transform_draw(const ImageTransform *t, int width, int height, Random *random);
 
-/* Writes out [C, S, S], C the channels of the image. False with a line if the image is too small to be cropped. The
- * image may be changed. */
-bool transform_apply(const ImageTransform *t, Image *image, Random *random, TransformScratch *scratch, float *out,
+/* Training with these draws: out [C, S, S], C the channels of the image. `noise` fills what is erased, one normal number
+ * an element, channel by channel. Between the steps the 8-bit image is in scratch->a. */
+void transform_train(const ImageTransform *t, const TransformDraws *draws, const Image *image, Random *noise,
+                     TransformScratch *scratch, float *out);
+
+/* Evaluation: out [C, S, S]. */
+void transform_eval(const ImageTransform *t, const Image *image, TransformScratch *scratch, float *out);
+
+/* Either of them, after transform_fits. */
+bool transform_apply(const ImageTransform *t, const Image *image, Random *random, TransformScratch *scratch, float *out,
                      Error *e);
 
-/* Normalisation by the tables: [H, W, C] -> [C, H, W]. */
+/* The size that evaluation resizes a width x height image to before it takes the centre. */
+void transform_eval_size(const ImageTransform *t, int width, int height, int *resized_width, int *resized_height);
+
+/* Normalisation by tables: [H, W, C] -> [C, H, W]. */
 void normalise(const Image *image, float table[3][256], float *out);
 void normalise_tables(const double mean[3], const double deviation[3], float table[3][256]);

@@ -1,17 +1,18 @@
-#include "common/data/image_ops.h"
+#include "common/data/window.h"
 
 #include "common/base/memory.h"
 
 #include <string.h>
 
-void image_crop(const Image *from, int top, int left, int height, int width, Image *to)
+void image_crop(const Image *from, Box window, Image *to)
 {
-    image_reshape(to, width, height, from->channels);
+    int width = window.width, left = window.left;
+    image_reshape(to, width, window.height, from->channels);
     int first = MAX(0, -left), end = MIN(width, from->width - left); /* columns that lie in the image */
     size_t pixel = (size_t)from->channels, row_bytes = image_row_bytes(to);
-    for (int y = 0; y < height; y++) {
+    for (int y = 0; y < window.height; y++) {
         uint8_t *row = to->pixels + (size_t)y * row_bytes;
-        int source = top + y;
+        int source = window.top + y;
         if (source < 0 || source >= from->height || first >= end) {
             memset(row, 0, row_bytes);
             continue;

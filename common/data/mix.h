@@ -1,0 +1,32 @@
+/* Mixup (Zhang et al. 2018) and CutMix (Yun et al. 2019) of a batch with itself reversed, and their targets. */
+#pragma once
+#include "common/data/image.h"
+#include "common/tensor/random.h"
+
+typedef struct MixOptions {
+    double mixup_alpha, cutmix_alpha; /* of Beta(alpha, alpha); 0: never */
+    double probability;               /* that a batch is mixed at all */
+    double switch_probability;        /* of CutMix where both are on */
+} MixOptions;
+
+typedef enum MixMode { MIX_NONE, MIX_MIXUP, MIX_CUTMIX } MixMode;
+
+/* What happens to one batch. lambda is the share of an image in its own target. */
+typedef struct Mix {
+    MixMode mode;
+    double lambda;
+    Box box; /* CutMix: pasted from the partner */
+} Mix;
+
+/* Draws, in order: whether, which, lambda, and for CutMix the centre's row and column. */
+Mix mix_draw(const MixOptions *options, int height, int width, Random *random);
+
+/* CutMix with this lambda and centre: the box is clipped to the image, and lambda becomes 1 - its share of the area. */
+Mix mix_cut(double lambda, int centre_y, int centre_x, int height, int width);
+
+/* In place, images [rows, channels, height, width]: row i with row rows-1-i. */
+void mix_images(const Mix *mix, float *images, int rows, int channels, int height, int width);
+
+/* out [rows, classes] = lambda * one_hot(labels) + (1 - lambda) * one_hot(reversed labels), where one-hot is smoothed:
+ * smoothing / classes everywhere, and 1 - smoothing more at the label. */
+void mix_targets(const Mix *mix, const int64_t *labels, int rows, int classes, double smoothing, float *out);
