@@ -15,12 +15,13 @@ typedef struct CheckpointContent {
     int metadata_count;
 } CheckpointContent;
 
-/* Saves a step; `last` names it afterwards, and `best` too if `best`. A step that is there already is not written again
- * (the same step of a run is the same state). On failure, such as a full disk, the older checkpoints stay as they are. */
+/* Saves a step; `last` names it afterwards, and `best` too if `best`. A step that is there already is not written
+ * again (the same step of a run is the same state). On failure, such as a full disk, the older checkpoints stay as
+ * they are. */
 bool checkpoint_save(const char *run, int64_t step, const CheckpointContent *content, bool best, Error *e);
 
-/* The folder of the newest step (free it), or NULL with a line: none. What a killed save left half is removed, and what it
- * had left to do once its folder was whole is done. Not for a run that another process is still training. */
+/* The folder of the newest step (free it), or NULL with a line: none. What a killed save left half is removed, and what
+ * it had left to do once its folder was whole is done. Not for a run that another process is still training. */
 char *checkpoint_latest(const char *run, Error *e);
 
 /* The folder that a link names (free it), "last" or "best"; NULL with a line if there is none. */
@@ -31,7 +32,7 @@ typedef struct Checkpoint {
     TensorFile *model, *state; /* state is NULL if only the model was asked for */
 } Checkpoint;
 
-/* Opens both files of a folder (or, without with_state, the model's) and checks that their format is known and that they
- * tell of the same step. */
+/* Opens both files of a folder (or, without with_state, the model's) and checks that their format is known and that
+ * they tell of the same step. */
 bool checkpoint_open(Checkpoint *c, const char *folder, bool with_state, Error *e);
 void checkpoint_close(Checkpoint *c);

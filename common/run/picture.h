@@ -9,8 +9,9 @@ void picture_from_floats(Image *out, const float *pixels, int channels, int heig
 
 void picture_magnify(Image *out, const Image *in, int factor); /* each pixel becomes factor x factor */
 
-/* Lays a map of weights [map_height, map_width] over an image, stretched to it bilinearly and coloured from its smallest
- * (dark) to its largest weight (bright). alpha: the share of the map's colour, 0 to 1. The result has 3 channels. */
+/* Lays a map of weights [map_height, map_width] over an image, stretched to it bilinearly and coloured from its
+ * smallest (dark) to its largest weight (bright). alpha: the share of the map's colour, 0 to 1. The result has 3
+ * channels. */
 void picture_overlay(Image *out, const Image *in, const float *map, int map_height, int map_width, float alpha);
 
 /* Images in a row, top edges level, `gap` pixels of `background` (gray) between and below. 3 channels. */

@@ -1,5 +1,5 @@
-/* The folder of a run: `<root>/<model>/<name>`, or with -2, -3, ... behind it, whichever is free first. Nothing in it is
- * ever overwritten by another run. A file `status` in it says whether the run has finished. */
+/* The folder of a run: `<root>/<model>/<name>`, or with -2, -3, ... behind it, whichever is free first. Nothing in it
+ * is ever overwritten by another run. A file `status` in it says whether the run has finished. */
 #pragma once
 #include "common/base/error.h"
 

@@ -26,7 +26,7 @@ uint32_t crc32c(const void *bytes, size_t count)
     return ~crc;
 }
 
-/* TFRecord rotates and adds, because the CRC of a string that holds CRCs is weak (tensorflow/core/lib/hash/crc32c.h). */
+/* TFRecord rotates and adds: the CRC of a string that holds CRCs is weak (tensorflow/core/lib/hash/crc32c.h). */
 static uint32_t masked_crc(const void *bytes, size_t count)
 {
     uint32_t crc = crc32c(bytes, count);
