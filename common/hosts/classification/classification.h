@@ -1,0 +1,88 @@
+/* Training and evaluating classifiers of images: the workload of every such paper. The model says what its forward is; data,
+ * augmentation, loss, schedule, metrics and report are here. */
+#pragma once
+#include "common/data/loader.h"
+#include "common/data/mix.h"
+#include "common/run/model.h"
+
+enum { CLASSIFIER_PARTS = 4 };
+
+/* Where a network looked: one map over the image. */
+typedef struct AttentionMap {
+    const char *name;
+    int height, width;
+    float *weights; /* [height, width], mem_free it */
+} AttentionMap;
+
+/* What the workload asks of a model. */
+typedef struct Classifier {
+    /* x [B,C,S,S] -> logits [B,classes]; parts[i] (NULL: not wanted): logits of its parts, for metrics of their own. */
+    Tensor *(*forward)(Tape *t, const void *network, Tensor *x, Tensor **parts);
+    const char *parts[CLASSIFIER_PARTS]; /* "small", "large"; NULL ends */
+    int (*classes)(const void *config);
+    int (*channels)(const void *config);
+    /* The maps of one image x [1,C,S,S]; returns how many, at most `room`. NULL: none. */
+    int (*attention)(Tape *t, const void *network, Tensor *x, AttentionMap *maps, int room);
+} Classifier;
+
+typedef struct DataConfig {
+    char *set, *path;
+    double hold_out;
+    int64_t limit_train, limit_test;
+    int input_size;
+    CropKind crop;
+    int padding;
+    double scale[2], ratio[2], crop_ratio, flip;
+    char *auto_augment;
+    double erase_probability;
+    double mean[3], deviation[3];
+    int threads, ahead, repeats;
+    bool skip_corrupt;
+} DataConfig;
+
+typedef enum OptimizerChoice { OPT_ADAMW, OPT_SGD } OptimizerChoice;
+typedef enum ScheduleChoice { SCHEDULE_STEP, SCHEDULE_TIMM } ScheduleChoice;
+
+typedef struct TrainConfig {
+    int epochs, batch_size;
+    OptimizerChoice optimizer;
+    double lr, lr_batch, min_lr, warmup_lr, warmup;
+    ScheduleChoice schedule;
+    double weight_decay, momentum, beta1, beta2, eps;
+    double smoothing, mixup, cutmix, mix_probability, mix_switch;
+    char *finetune;
+    bool new_head;
+} TrainConfig;
+
+typedef struct EvalConfig {
+    int batch_size;
+} EvalConfig;
+
+extern const Workload classification_workload;
+
+/* ---- Parts that reports and golden files use too */
+
+/* Counts of one pass over a data set. */
+typedef struct Tally {
+    int64_t count;
+    double loss;                       /* sum */
+    int64_t top1, top5;
+    int64_t parts[CLASSIFIER_PARTS];   /* top-1 of the parts alone */
+    int64_t *confusion;                /* [classes, classes] */
+    float *probability;                /* [samples of the set] of the true class, NULL: not wanted */
+    int32_t *predicted;                /* likewise */
+} Tally;
+
+bool classification_evaluate(Job *job, Dataset *data, const ImageTransform *transform, Tally *tally, Error *e);
+
+/* The rank of the label among the logits [classes], 0 = first; of equal ones the lower index comes first. */
+int classification_rank(const float *logits, int classes, int64_t label);
+
+/* The best and the worst pictures, curves, confusion matrix, config and machine: <run>/report.html. */
+bool classification_report(Job *job, Dataset *test, const ImageTransform *transform, const Tally *tally, Error *e);
+
+ImageTransform classification_transform(const DataConfig *d, bool train);
+
+/* The training set without what is held out for validation, the held-out part (*held NULL: nothing), or the test set. */
+bool classification_train_data(const Settings *s, Dataset **train, Dataset **held, Error *e);
+Dataset *classification_test_data(const Settings *s, Error *e);

@@ -1,0 +1,106 @@
+/* One pass over a data set without gradients. */
+#include "common/hosts/classification/classification.h"
+
+#include "common/autograd/ops.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+int classification_rank(const float *logits, int classes, int64_t label)
+{
+    int rank = 0;
+    for (int c = 0; c < classes; c++)
+        rank += logits[c] > logits[label] || (logits[c] == logits[label] && c < label);
+    return rank;
+}
+
+static int best_of(const float *logits, int classes)
+{
+    int best = 0;
+    for (int c = 1; c < classes; c++)
+        if (logits[c] > logits[best])
+            best = c;
+    return best;
+}
+
+static double log_sum_exp(const float *x, int n)
+{
+    double most = x[best_of(x, n)], sum = 0;
+    for (int i = 0; i < n; i++)
+        sum += exp(x[i] - most);
+    return most + log(sum);
+}
+
+/* logits [rows, classes] on the host, and those of the parts. */
+static void count_batch(Tally *tally, const Batch *batch, const float *logits, float *const *parts, int classes)
+{
+    for (int i = 0; i < batch->rows; i++) {
+        const float *row = logits + (int64_t)i * classes;
+        int64_t label = batch->labels[i];
+        int rank = classification_rank(row, classes, label), predicted = best_of(row, classes);
+        double log_p = row[label] - log_sum_exp(row, classes);
+        tally->count++;
+        tally->loss -= log_p;
+        tally->top1 += rank == 0;
+        tally->top5 += rank < 5;
+        tally->confusion[label * classes + predicted]++;
+        if (tally->probability)
+            tally->probability[batch->indices[i]] = (float)exp(log_p);
+        if (tally->predicted)
+            tally->predicted[batch->indices[i]] = predicted;
+        for (int p = 0; p < CLASSIFIER_PARTS && parts[p]; p++)
+            tally->parts[p] += classification_rank(parts[p] + (int64_t)i * classes, classes, label) == 0;
+    }
+}
+
+static void forward_batch(Job *job, const Batch *batch, Tally *tally, float *host)
+{
+    const Classifier *c = job->model->workload_hooks;
+    int classes = c->classes(job->settings->model);
+    Tensor *x = tensor_from(job->tape, F32, SHAPE(batch->rows, batch->channels, batch->size, batch->size), batch->images);
+    Tensor *parts[CLASSIFIER_PARTS] = {0};
+    Tensor *logits = c->forward(job->tape, job->network, x, parts);
+    tensor_read(job->tape, logits, host);
+    float *on_host[CLASSIFIER_PARTS] = {0};
+    for (int p = 0; p < CLASSIFIER_PARTS && c->parts[p] && parts[p]; p++) {
+        on_host[p] = host + (int64_t)(p + 1) * batch->rows * classes;
+        tensor_read(job->tape, parts[p], on_host[p]);
+    }
+    count_batch(tally, batch, host, on_host, classes);
+    tape_reset(job->tape);
+}
+
+bool classification_evaluate(Job *job, Dataset *data, const ImageTransform *transform, Tally *tally, Error *e)
+{
+    const Settings *s = job->settings;
+    const DataConfig *d = s->data;
+    const EvalConfig *eval = s->eval;
+    const Classifier *c = job->model->workload_hooks;
+    int64_t classes = c->classes(s->model);
+    memset(tally->confusion, 0, (size_t)(classes * classes) * sizeof *tally->confusion);
+    Loader *loader = loader_open(&(LoaderOptions){.dataset = data,
+                                                  .transform = *transform,
+                                                  .batch_size = eval->batch_size,
+                                                  .seed = (uint32_t)s->run.seed,
+                                                  .threads = d->threads,
+                                                  .ahead = d->ahead,
+                                                  .epochs = 1,
+                                                  .on_corrupt = d->skip_corrupt ? CORRUPT_LEAVE_OUT : CORRUPT_STOP},
+                                 e);
+    if (!loader)
+        return false;
+    float *host = mem_new((size_t)((CLASSIFIER_PARTS + 1) * eval->batch_size * classes) * sizeof *host);
+    Region before = region_open(job->tape, EVAL, NO_GRAD);
+    bool good = true;
+    for (int64_t i = 0; good && i < loader_steps(loader); i++) {
+        const Batch *batch = loader_next(loader, e);
+        good = batch != NULL;
+        if (good)
+            forward_batch(job, batch, tally, host);
+    }
+    region_close(job->tape, before);
+    loader_close(loader);
+    mem_free(host);
+    return good;
+}

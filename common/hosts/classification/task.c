@@ -1,0 +1,311 @@
+/* The workload: what the shared loop and the commands ask for. */
+#include "common/hosts/classification/classification.h"
+
+#include "common/autograd/ops.h"
+#include "common/nn/schedule.h"
+#include "common/run/readable.h"
+#include "datasets/registry.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <time.h>
+
+extern const ConfigTable classification_data_table, classification_train_table, classification_eval_table;
+
+typedef struct ClassificationTask {
+    Task task; /* first: a Task is one of these */
+    Job *job;
+    Dataset *train, *held, *test;
+    Loader *loader;
+    ImageTransform train_transform, eval_transform;
+    CosineSchedule schedule;
+    Tally tally;
+    float *targets; /* [batch, classes] */
+} ClassificationTask;
+
+static const Classifier *classifier_of(const Job *job)
+{
+    return job->model->workload_hooks;
+}
+
+/* ---- Learning rate */
+
+static CosineSchedule schedule_of(const TrainConfig *c, int64_t steps)
+{
+    double peak = c->lr_batch > 0 ? c->lr * c->batch_size / c->lr_batch : c->lr;
+    CosineSchedule s = {.peak = peak, .floor = c->min_lr, .start = c->warmup_lr};
+    if (c->schedule == SCHEDULE_TIMM) {
+        s.warmup = (int64_t)c->warmup;
+        s.total = c->epochs;
+    } else {
+        s.total = c->epochs * steps;
+        s.warmup = (int64_t)(c->warmup < 1 ? c->warmup * (double)s.total : c->warmup * (double)steps);
+    }
+    return s;
+}
+
+static double learning_rate(const Task *task, int64_t epoch, int64_t step)
+{
+    const ClassificationTask *c = task->own;
+    const TrainConfig *config = c->job->settings->train;
+    if (config->schedule == SCHEDULE_TIMM)
+        return schedule_timm_cosine(&c->schedule, epoch);
+    return schedule_cosine(&c->schedule, epoch * task->steps + step);
+}
+
+/* ---- One step */
+
+static int count_right(const float *logits, const int64_t *labels, int rows, int classes)
+{
+    int right = 0;
+    for (int i = 0; i < rows; i++)
+        right += classification_rank(logits + (int64_t)i * classes, classes, labels[i]) == 0;
+    return right;
+}
+
+static bool train_step(Task *task, Tape *t, int64_t epoch, StepResult *result, Error *e)
+{
+    ClassificationTask *c = task->own;
+    const Settings *s = c->job->settings;
+    const TrainConfig *config = s->train;
+    const Classifier *classifier = classifier_of(c->job);
+    int classes = classifier->classes(s->model);
+    (void)epoch;
+    const Batch *batch = loader_next(c->loader, e);
+    if (!batch)
+        return false;
+    Random random = batch->random;
+    MixOptions options = {config->mixup, config->cutmix, config->mix_probability, config->mix_switch};
+    Mix mix = mix_draw(&options, batch->size, batch->size, &random);
+    mix_images(&mix, batch->images, batch->rows, batch->channels, batch->size, batch->size);
+    mix_targets(&mix, batch->labels, batch->rows, classes, config->smoothing, c->targets);
+
+    Tensor *x = tensor_from(t, F32, SHAPE(batch->rows, batch->channels, batch->size, batch->size), batch->images);
+    Tensor *targets = tensor_from(t, F32, SHAPE(batch->rows, classes), c->targets);
+    Tensor *logits = tape_keep(t, classifier->forward(t, c->job->network, x, NULL));
+    Tensor *loss = tape_keep(t, mean_all(t, soft_cross_entropy(t, logits, targets, NULL)));
+    tape_backward(t, &loss, NULL, 1);
+
+    result->count = batch->rows;
+    result->loss = tensor_scalar(t, loss);
+    tensor_read(t, logits, c->targets); /* the targets have been used */
+    result->accuracy = mix.mode == MIX_NONE ? (double)count_right(c->targets, batch->labels, batch->rows, classes) / batch->rows
+                                            : NAN; /* a mixed image has no single right answer */
+    return true;
+}
+
+static void seek(Task *task, int64_t epoch, int64_t step)
+{
+    ClassificationTask *c = task->own;
+    loader_start(c->loader, epoch, step);
+}
+
+static double waited(const Task *task)
+{
+    const ClassificationTask *c = task->own;
+    return loader_waited(c->loader);
+}
+
+/* ---- Validation */
+
+static bool validate(Task *task, Tape *t, double *figures, Error *e)
+{
+    ClassificationTask *c = task->own;
+    const Classifier *classifier = classifier_of(c->job);
+    (void)t;
+    Tally tally = {.confusion = c->tally.confusion};
+    if (!classification_evaluate(c->job, c->held ? c->held : c->test, &c->eval_transform, &tally, e))
+        return false;
+    figures[0] = (double)tally.top1 / (double)tally.count;
+    figures[1] = tally.loss / (double)tally.count;
+    for (int p = 0; p < CLASSIFIER_PARTS && classifier->parts[p]; p++)
+        figures[2 + p] = (double)tally.parts[p] / (double)tally.count;
+    return true;
+}
+
+static void name_figures(Task *task, const Classifier *classifier)
+{
+    static const char *const part_names[] = {"val_accuracy_part0", "val_accuracy_part1", "val_accuracy_part2",
+                                             "val_accuracy_part3"};
+    task->figures[task->figure_count++] = "val_accuracy";
+    task->figures[task->figure_count++] = "val_loss";
+    for (int p = 0; p < CLASSIFIER_PARTS && classifier->parts[p]; p++)
+        task->figures[task->figure_count++] = part_names[p];
+}
+
+/* ---- Opening and closing */
+
+static void close_task(Task *task)
+{
+    ClassificationTask *c = task->own;
+    loader_close(c->loader);
+    dataset_close(c->train);
+    dataset_close(c->held);
+    dataset_close(c->test);
+    optimizer_free(task->optimizer);
+    mem_free(c->tally.confusion);
+    mem_free(c->targets);
+    mem_free(c);
+}
+
+static Loader *open_train_loader(const ClassificationTask *c, Error *e)
+{
+    const Settings *s = c->job->settings;
+    const DataConfig *d = s->data;
+    const TrainConfig *config = s->train;
+    return loader_open(&(LoaderOptions){.dataset = c->train,
+                                        .transform = c->train_transform,
+                                        .batch_size = config->batch_size,
+                                        .shuffle = true,
+                                        .drop_last = true,
+                                        .repeats = d->repeats,
+                                        .seed = (uint32_t)s->run.seed,
+                                        .threads = d->threads,
+                                        .ahead = d->ahead,
+                                        .epochs = config->epochs,
+                                        .on_corrupt = d->skip_corrupt ? CORRUPT_REPLACE : CORRUPT_STOP},
+                       e);
+}
+
+static bool check_classes(const ClassificationTask *c, Error *e)
+{
+    const Settings *s = c->job->settings;
+    int classes = classifier_of(c->job)->classes(s->model), channels = classifier_of(c->job)->channels(s->model);
+    if (c->train->classes > classes)
+        return error_set(e, "model.num_classes is %d, but data.set %s has %d classes", classes,
+                         ((const DataConfig *)s->data)->set, c->train->classes);
+    if (c->train->channels != channels)
+        return error_set(e, "model.in_chans is %d, but the images of data.set %s have %d channels", channels,
+                         ((const DataConfig *)s->data)->set, c->train->channels);
+    return true;
+}
+
+static Task *open_task(Job *job, Error *e)
+{
+    ClassificationTask *c = mem_new(sizeof *c);
+    Settings *s = job->settings;
+    const TrainConfig *config = s->train;
+    Task *task = &c->task;
+    c->job = job;
+    *task = (Task){.own = c,
+                   .epochs = config->epochs,
+                   .unit = "images",
+                   .params = job->params,
+                   .learning_rate = learning_rate,
+                   .seek = seek,
+                   .train_step = train_step,
+                   .validate = validate,
+                   .waited = waited};
+    c->train_transform = classification_transform(s->data, true);
+    c->eval_transform = classification_transform(s->data, false);
+    int64_t classes = classifier_of(job)->classes(s->model);
+    c->tally.confusion = mem_new((size_t)(classes * classes) * sizeof *c->tally.confusion);
+    c->targets = mem_new((size_t)(config->batch_size * classes) * sizeof *c->targets);
+    bool good = classification_train_data(s, &c->train, &c->held, e) && (c->test = classification_test_data(s, e)) != NULL &&
+                check_classes(c, e) && (c->loader = open_train_loader(c, e)) != NULL;
+    if (!good) {
+        close_task(task);
+        return NULL;
+    }
+    task->steps = loader_steps(c->loader);
+    c->schedule = schedule_of(config, task->steps);
+    name_figures(task, classifier_of(job));
+    task->optimizer = optimizer_new(&(OptimizerOptions){.kind = config->optimizer == OPT_SGD ? OPTIMIZER_SGD : OPTIMIZER_ADAMW,
+                                                        .beta1 = config->beta1,
+                                                        .beta2 = config->beta2,
+                                                        .eps = config->eps,
+                                                        .momentum = config->momentum,
+                                                        .weight_decay = config->weight_decay},
+                                    job->params);
+    Readable n = readable_count(c->train->count), held = readable_count(c->held ? c->held->count : 0),
+             test = readable_count(c->test->count);
+    log_line(job->log, "%s: %s training images, %s held out for validation, %s test images, %d classes, side %d",
+             ((const DataConfig *)s->data)->set, n.text, held.text, test.text, c->train->classes,
+             ((const DataConfig *)s->data)->input_size);
+    return task;
+}
+
+/* ---- The end of a run, and evaluation */
+
+static double now(void)
+{
+    struct timespec time;
+    clock_gettime(CLOCK_MONOTONIC, &time);
+    return (double)time.tv_sec + 1e-9 * (double)time.tv_nsec;
+}
+
+static void say_result(Job *job, const Tally *tally, double seconds)
+{
+    const Classifier *classifier = classifier_of(job);
+    double n = (double)tally->count;
+    Readable images = readable_count(tally->count);
+    log_line(job->log, "test: top-1 %.2f %%  top-5 %.2f %%  loss %.4f  (%s images, %.0f images/s)",
+             100.0 * (double)tally->top1 / n, 100.0 * (double)tally->top5 / n, tally->loss / n, images.text, n / seconds);
+    for (int p = 0; p < CLASSIFIER_PARTS && classifier->parts[p]; p++)
+        log_line(job->log, "  the %s branch alone: top-1 %.2f %%", classifier->parts[p],
+                 100.0 * (double)tally->parts[p] / n);
+}
+
+static bool test_and_report(Job *job, Dataset *test, bool report, Error *e)
+{
+    int64_t classes = classifier_of(job)->classes(job->settings->model);
+    ImageTransform transform = classification_transform(job->settings->data, false);
+    Tally tally = {.confusion = mem_new((size_t)(classes * classes) * sizeof(int64_t)),
+                   .probability = mem_new((size_t)test->count * sizeof(float)),
+                   .predicted = mem_new((size_t)test->count * sizeof(int32_t))};
+    double begun = now();
+    bool good = classification_evaluate(job, test, &transform, &tally, e);
+    if (good && tally.count == 0)
+        good = error_set(e, "no test image could be read");
+    if (good)
+        say_result(job, &tally, now() - begun);
+    if (good && report)
+        good = classification_report(job, test, &transform, &tally, e);
+    mem_free(tally.confusion);
+    mem_free(tally.probability);
+    mem_free(tally.predicted);
+    return good;
+}
+
+static bool finish(Task *task, Job *job, Error *e)
+{
+    return test_and_report(job, ((ClassificationTask *)task->own)->test, true, e);
+}
+
+static bool evaluate(Job *job, Error *e)
+{
+    Dataset *test = classification_test_data(job->settings, e);
+    if (!test)
+        return false;
+    bool good = test_and_report(job, test, false, e);
+    dataset_close(test);
+    return good;
+}
+
+static bool find_data(const Settings *s, Str *description, Error *e)
+{
+    const DataConfig *d = s->data;
+    const DatasetFormat *format = dataset_format(d->set, e);
+    if (!format)
+        return false;
+    if (format->generated) {
+        str_add(description, "%s (generated)", d->set);
+        return true;
+    }
+    char *place = dataset_place(format, d->path, e);
+    if (place)
+        str_add(description, "%s at %s", d->set, place);
+    free(place);
+    return place != NULL;
+}
+
+const Workload classification_workload = {
+    .data = &classification_data_table,
+    .train = &classification_train_table,
+    .eval = &classification_eval_table,
+    .find_data = find_data,
+    .open = open_task,
+    .finish = finish,
+    .close = close_task,
+    .evaluate = evaluate,
+};

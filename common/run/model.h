@@ -1,0 +1,54 @@
+/* What a model folder exports, and what every program is made of: `const Model <folder>_model`. */
+#pragma once
+#include "common/run/golden.h"
+#include "common/run/settings.h"
+#include "common/run/trainer.h"
+
+/* Everything that one training or evaluation works with. */
+typedef struct Job {
+    const struct Model *model;
+    Settings *settings;
+    Params *params;
+    void *network; /* the model's own struct */
+    Tape *tape;
+    Log *log;
+    const char *run;  /* folder, or NULL */
+    double started;   /* seconds, monotonic: when the program began */
+} Job;
+
+/* What a model is trained for: classification, language modelling, ... A model brings its own or takes one of common/run. */
+typedef struct Workload {
+    const ConfigTable *data, *train, *eval; /* tables of the config's sections */
+
+    /* Which data, where it lies; false with a line if it is not there. */
+    bool (*find_data)(const Settings *settings, Str *description, Error *e);
+
+    Task *(*open)(Job *job, Error *e); /* opens the data and readies the training */
+    bool (*finish)(Task *task, Job *job, Error *e); /* after the last step: the test set, once, and the report */
+    void (*close)(Task *task);
+    bool (*evaluate)(Job *job, Error *e); /* ./eval MODEL CHECKPOINT */
+} Workload;
+
+/* ./eval MODEL --<name> ARGUMENT */
+typedef struct ModelView {
+    const char *name, *argument, *help;
+    bool (*show)(Job *job, const char *argument, Error *e);
+} ModelView;
+
+typedef struct Model {
+    const char *name;
+    const ConfigTable *config; /* the `model:` section: the authors' hyperparameters */
+    void *(*create)(const void *config, Params *params);
+    void (*destroy)(void *network);
+    /* One forward of one sample on the meta device, for counting. */
+    void (*trace)(Tape *t, const void *network, const void *config);
+    const Workload *workload;
+    const void *workload_hooks; /* what the workload asks of the model: a Classifier, ... */
+    const GoldenEntry *golden;
+    bool (*rename)(const char *name, char renamed[static 256]); /* other names in checkpoints, or NULL */
+    const ModelView *views;                                    /* ends with a NULL name */
+    bool (*table)(int number, Job *job, Error *e);             /* --table N */
+} Model;
+
+/* The whole program: `train ...` and `eval ...`. Returns the exit code. */
+int model_main(const Model *model, int argc, char **argv);

@@ -1,0 +1,251 @@
+#include "common/run/trainer.h"
+
+#include "common/base/file.h"
+#include "common/base/memory.h"
+#include "common/run/checkpoint.h"
+#include "common/run/metrics.h"
+#include "common/run/progress.h"
+#include "common/run/tensorboard.h"
+
+#include <math.h>
+#include <signal.h>
+#include <string.h>
+#include <time.h>
+
+enum { ROWS_AN_EPOCH = 10, TRAIN_COLUMNS = 4, SUMS = 4 };
+
+/* Where a run stands, beside its parameters and its optimizer: all that a checkpoint must bring back. Doubles are stored as
+ * their bits. */
+typedef struct Standing {
+    int64_t step;      /* steps done */
+    double best;       /* the best validation so far; NaN: none */
+    double sums[SUMS]; /* since the last row of metrics: loss, accuracy (both times count), count, steps */
+} Standing;
+
+typedef struct Trainer {
+    Task *task;
+    Tape *tape;
+    const TrainerOptions *options;
+    Standing at;
+    Metrics *metrics;
+    EventFile *events;
+    Progress progress;
+    int64_t stored[2 + SUMS]; /* the standing as a checkpoint has it */
+    double last_save;
+} Trainer;
+
+static volatile sig_atomic_t interrupted;
+
+static void on_signal(int number)
+{
+    (void)number;
+    interrupted = 1;
+}
+
+static void catch_signals(void)
+{
+    struct sigaction action = {.sa_handler = on_signal, .sa_flags = (int)SA_RESETHAND}; /* a second one kills */
+    interrupted = 0;
+    sigaction(SIGINT, &action, NULL);
+    sigaction(SIGTERM, &action, NULL);
+}
+
+static double now(void)
+{
+    struct timespec time;
+    clock_gettime(CLOCK_MONOTONIC, &time);
+    return (double)time.tv_sec + 1e-9 * (double)time.tv_nsec;
+}
+
+/* ---- Checkpoints */
+
+static void standing_to_bits(const Standing *s, int64_t *bits)
+{
+    bits[0] = s->step;
+    memcpy(&bits[1], &s->best, sizeof s->best);
+    memcpy(&bits[2], s->sums, sizeof s->sums);
+}
+
+static void standing_from_bits(Standing *s, const int64_t *bits)
+{
+    s->step = bits[0];
+    memcpy(&s->best, &bits[1], sizeof s->best);
+    memcpy(s->sums, &bits[2], sizeof s->sums);
+}
+
+static bool save(Trainer *r, bool best, Error *e)
+{
+    TensorToWrite state[4];
+    int states = optimizer_to_write(r->task->optimizer, state);
+    standing_to_bits(&r->at, r->stored);
+    state[states++] = (TensorToWrite){"trainer.standing", I64, 1, {COUNT_OF(r->stored)}, r->stored};
+    int count;
+    TensorToWrite *model = params_to_write(r->task->params, &count);
+    CheckpointContent content = {.model = model,
+                                 .model_count = count,
+                                 .state = state,
+                                 .state_count = states,
+                                 .metadata = r->options->metadata,
+                                 .metadata_count = r->options->metadata_count};
+    bool good = metrics_sync(r->metrics, e) && checkpoint_save(r->options->run, r->at.step, &content, best, e);
+    mem_free(model);
+    r->last_save = now();
+    return good;
+}
+
+static bool load_standing(Trainer *r, const Checkpoint *c, Error *e)
+{
+    const FileTensor *x = tensor_file_find(c->state, "trainer.standing");
+    int64_t bits[2 + SUMS];
+    if (!x || x->count != COUNT_OF(bits))
+        return error_set(e, "%s: trainer.standing is missing", tensor_file_path(c->state));
+    if (!tensor_file_read(c->state, x, I64, bits, e))
+        return false;
+    standing_from_bits(&r->at, bits);
+    if (r->at.step < 0 || r->at.step > r->task->epochs * r->task->steps)
+        return error_set(e, "%s: step %lld of a run of %lld steps", tensor_file_path(c->state),
+                         (long long)r->at.step, (long long)(r->task->epochs * r->task->steps));
+    return true;
+}
+
+static bool resume(Trainer *r, Error *e)
+{
+    Checkpoint c;
+    LoadReport report = {0};
+    if (!checkpoint_open(&c, r->options->resume, true, e))
+        return false;
+    bool good = params_load(r->task->params, c.model, &(LoadOptions){.strict = true}, &report, e) &&
+                optimizer_load(r->task->optimizer, c.state, e) && load_standing(r, &c, e);
+    load_report_free(&report);
+    checkpoint_close(&c);
+    return good;
+}
+
+/* ---- Rows of metrics.csv and TensorBoard */
+
+static bool write_row(Trainer *r, double lr, const double *figures, Error *e)
+{
+    static const char *const tags[TRAIN_COLUMNS] = {"train/epoch", "train/lr", "train/loss", "train/accuracy"};
+    const Task *task = r->task;
+    double values[TRAIN_COLUMNS + TASK_FIGURES], *sums = r->at.sums;
+    values[0] = (double)r->at.step / (double)task->steps;
+    values[1] = lr;
+    values[2] = sums[2] > 0 ? sums[0] / sums[2] : NAN;
+    values[3] = sums[2] > 0 ? sums[1] / sums[2] : NAN;
+    for (int i = 0; i < task->figure_count; i++)
+        values[TRAIN_COLUMNS + i] = figures ? figures[i] : NAN;
+    memset(r->at.sums, 0, sizeof r->at.sums);
+    if (!metrics_add(r->metrics, r->at.step, values, e))
+        return false;
+    for (int i = 0; i < TRAIN_COLUMNS + task->figure_count; i++)
+        if (isfinite(values[i]) && !events_scalar(r->events, i < TRAIN_COLUMNS ? tags[i] : task->figures[i - TRAIN_COLUMNS],
+                                                  r->at.step, values[i], e))
+            return false;
+    return true;
+}
+
+static bool open_files(Trainer *r, Error *e)
+{
+    const char *columns[TRAIN_COLUMNS + TASK_FIGURES] = {"epoch", "lr", "train_loss", "train_accuracy"};
+    for (int i = 0; i < r->task->figure_count; i++)
+        columns[TRAIN_COLUMNS + i] = r->task->figures[i];
+    char *path = path_join(r->options->run, "metrics.csv");
+    r->metrics = metrics_open(path, columns, TRAIN_COLUMNS + r->task->figure_count, r->options->resume ? r->at.step : -1, e);
+    mem_free(path);
+    if (r->metrics)
+        r->events = events_open(r->options->run, r->at.step + 1, e);
+    return r->events != NULL;
+}
+
+/* ---- The loop */
+
+static bool end_of_epoch(Trainer *r, double lr, Error *e)
+{
+    Task *task = r->task;
+    double figures[TASK_FIGURES];
+    bool best = true;
+    if (task->figure_count) {
+        if (!task->validate(task, r->tape, figures, e))
+            return false;
+        best = isnan(r->at.best) || figures[0] > r->at.best;
+        if (best)
+            r->at.best = figures[0];
+        Str line = {0};
+        str_add(&line, "epoch %lld/%d ", (long long)(r->at.step / task->steps), task->epochs);
+        for (int i = 0; i < task->figure_count; i++)
+            str_add(&line, "  %s %.4f", task->figures[i], figures[i]);
+        log_line(r->options->log, "%s%s", line.text, best ? "  (best so far)" : "");
+        str_free(&line);
+    }
+    bool good = write_row(r, lr, task->figure_count ? figures : NULL, e) && save(r, best, e);
+    progress_pause_over(&r->progress);
+    return good;
+}
+
+static bool one_step(Trainer *r, int64_t epoch, int64_t step, double *lr, Error *e)
+{
+    Task *task = r->task;
+    StepResult result = {.accuracy = NAN};
+    double waited = task->waited(task);
+    tape_set_step(r->tape, (uint32_t)r->at.step);
+    params_zero_gradients(task->params);
+    Region before = region_open(r->tape, TRAIN, GRAD);
+    bool good = task->train_step(task, r->tape, epoch, &result, e);
+    region_close(r->tape, before);
+    if (!good)
+        return false;
+    if (!isfinite(result.loss))
+        return error_set(e, "the loss became %g at epoch %lld, step %lld; lower train.lr, or resume from the last "
+                            "checkpoint with another one", result.loss, (long long)epoch + 1, (long long)step + 1);
+    *lr = task->learning_rate(task, epoch, step);
+    optimizer_step(task->optimizer, r->tape, *lr);
+    tape_reset(r->tape);
+    r->at.step++;
+    r->at.sums[0] += result.loss * (double)result.count;
+    r->at.sums[1] += result.accuracy * (double)result.count;
+    r->at.sums[2] += (double)result.count;
+    progress_step(&r->progress, &(ProgressStep){.epoch = (int)epoch + 1,
+                                                .step = step + 1,
+                                                .count = result.count,
+                                                .loss = result.loss,
+                                                .accuracy = result.accuracy,
+                                                .waited = task->waited(task) - waited});
+    return true;
+}
+
+static TrainerEnd loop(Trainer *r, Error *e)
+{
+    Task *task = r->task;
+    int64_t total = task->epochs * task->steps;
+    double lr = 0;
+    while (r->at.step < total) {
+        int64_t epoch = r->at.step / task->steps, step = r->at.step % task->steps;
+        if (!one_step(r, epoch, step, &lr, e))
+            return TRAINER_FAILED;
+        bool last = step + 1 == task->steps;
+        bool row = (step + 1) * ROWS_AN_EPOCH / task->steps > step * ROWS_AN_EPOCH / task->steps;
+        if (last ? !end_of_epoch(r, lr, e) : row && !write_row(r, lr, NULL, e))
+            return TRAINER_FAILED;
+        if (!last && (interrupted || now() - r->last_save > r->options->save_seconds) && !save(r, false, e))
+            return TRAINER_FAILED;
+        if (interrupted)
+            return TRAINER_INTERRUPTED;
+    }
+    return TRAINER_DONE;
+}
+
+TrainerEnd trainer_run(Task *task, Tape *t, const TrainerOptions *options, Error *e)
+{
+    Trainer r = {.task = task, .tape = t, .options = options, .at.best = NAN, .last_save = now()};
+    TrainerEnd end = TRAINER_FAILED;
+    if ((!options->resume || resume(&r, e)) && open_files(&r, e)) {
+        task->seek(task, r.at.step / task->steps, r.at.step % task->steps);
+        progress_begin(&r.progress, options->log,
+                       &(ProgressPlan){.epochs = task->epochs, .steps = task->steps, .done = r.at.step, .unit = task->unit});
+        catch_signals();
+        end = loop(&r, e);
+    }
+    metrics_close(r.metrics);
+    events_close(r.events);
+    return end;
+}

@@ -1,0 +1,47 @@
+/* The training loop that the models share: steps, validation, checkpoints, metrics, signals. What is trained, and on what,
+ * is the Task's. */
+#pragma once
+#include "common/nn/optimizer.h"
+#include "common/run/log.h"
+
+enum { TASK_FIGURES = 16 };
+
+typedef struct StepResult {
+    int64_t count;           /* images, tokens: what rates count */
+    double loss, accuracy;   /* means over the step; accuracy NaN: the task has none */
+} StepResult;
+
+/* One stage of training. `figures` are what a validation gives; the first decides which checkpoint is the best. */
+typedef struct Task Task;
+struct Task {
+    void *own;
+    int epochs;
+    int64_t steps; /* in an epoch */
+    const char *unit; /* "images" */
+    Params *params;
+    Optimizer *optimizer;
+    const char *figures[TASK_FIGURES]; /* "val_accuracy", "val_loss", ... */
+    int figure_count;                  /* 0: there is nothing to validate on, the last checkpoint is the best */
+
+    double (*learning_rate)(const Task *task, int64_t epoch, int64_t step); /* step of the epoch */
+    /* Puts the data at this step: called once, before the first. */
+    void (*seek)(Task *task, int64_t epoch, int64_t step);
+    /* Forward and backward; the gradients are zero before, and the optimizer steps after. */
+    bool (*train_step)(Task *task, Tape *t, int64_t epoch, StepResult *result, Error *e);
+    bool (*validate)(Task *task, Tape *t, double *figures, Error *e);
+    double (*waited)(const Task *task); /* seconds spent waiting for data so far */
+};
+
+typedef struct TrainerOptions {
+    const char *run; /* its folder */
+    Log *log;
+    const char *resume;  /* the checkpoint folder to go on from, or NULL */
+    double save_seconds; /* between checkpoints inside an epoch */
+    const MetadataEntry *metadata; /* for the checkpoints: model, config, ... */
+    int metadata_count;
+} TrainerOptions;
+
+typedef enum TrainerEnd { TRAINER_DONE, TRAINER_INTERRUPTED, TRAINER_FAILED } TrainerEnd;
+
+/* Trains to the end, or until SIGINT or SIGTERM (a checkpoint is saved), or until something fails (a line in e). */
+TrainerEnd trainer_run(Task *task, Tape *t, const TrainerOptions *options, Error *e);
