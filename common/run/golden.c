@@ -42,7 +42,7 @@ static Shape file_shape(const FileTensor *x)
     return s;
 }
 
-__attribute__((format(printf, 2, 3))) static void mismatch(Golden *g, const char *format, ...)
+void golden_mismatch(Golden *g, const char *format, ...)
 {
     Error line;
     va_list args;
@@ -99,7 +99,7 @@ static void compare_integers(Golden *g, const FileTensor *x, DType type, const v
     int64_t *golden = mem_new((size_t)x->count * sizeof *golden);
     Error e;
     if (!tensor_file_read(g->file, x, I64, golden, &e)) {
-        mismatch(g, "%s", e.text);
+        golden_mismatch(g, "%s", e.text);
         mem_free(golden);
         return;
     }
@@ -126,7 +126,7 @@ static void compare_floats(Golden *g, const FileTensor *x, const float *ours, do
         Difference d = difference(ours, golden, x->count);
         report(g, x, d, relative * fmax(floor, d.size), decides);
     } else {
-        mismatch(g, "%s", e.text);
+        golden_mismatch(g, "%s", e.text);
     }
     mem_free(golden);
 }
@@ -139,10 +139,10 @@ void golden_output_values(Golden *g, const char *name, DType type, Shape shape, 
         return; /* the file need not list every output that we could give */
     mark(g, x);
     if (!shape_equal(shape, file_shape(x)))
-        mismatch(g, "output/%s: shape %s, expected %s", name, shape_text(shape, ours),
+        golden_mismatch(g, "output/%s: shape %s, expected %s", name, shape_text(shape, ours),
                  shape_text(file_shape(x), theirs));
     else if (is_integer(x) != (type != F32))
-        mismatch(g, "output/%s: %s, expected %s", name, dtype_name(type), x->type);
+        golden_mismatch(g, "output/%s: %s, expected %s", name, dtype_name(type), x->type);
     else if (is_integer(x))
         compare_integers(g, x, type, values);
     else
@@ -171,7 +171,7 @@ void golden_loss(Golden *g, const char *name, float value)
         return;
     mark(g, x);
     if (x->count != 1)
-        mismatch(g, "loss/%s: not one value", name);
+        golden_mismatch(g, "loss/%s: not one value", name);
     else
         compare_floats(g, x, &value, 1e-4, 1.0, true);
 }
@@ -210,7 +210,7 @@ bool golden_config(Golden *g, const ConfigTable *table, void *config)
     Error e;
     if (config_bind(table, g->config, config, &e))
         return true;
-    mismatch(g, "%s", e.text);
+    golden_mismatch(g, "%s", e.text);
     return false;
 }
 
@@ -219,9 +219,9 @@ bool golden_params(Golden *g, Params *p, Error *e)
     LoadReport r;
     bool good = params_load(p, g->file, &(LoadOptions){.prefix = "param/"}, &r, e);
     if (good && r.missing_count)
-        mismatch(g, "%d parameters of the model are not in the file: %s", r.missing_count, r.missing.text);
+        golden_mismatch(g, "%d parameters of the model are not in the file: %s", r.missing_count, r.missing.text);
     if (good && r.misshaped_count)
-        mismatch(g, "%d parameters have another shape: %s", r.misshaped_count, r.misshaped.text);
+        golden_mismatch(g, "%d parameters have another shape: %s", r.misshaped_count, r.misshaped.text);
     load_report_free(&r);
     char name[512];
     for (int i = 0; good && i < params_count(p); i++) {
@@ -287,7 +287,7 @@ static void compare_gradient(Golden *g, const char *section, const char *name, c
         return;
     mark(g, x);
     if (x->count != count) {
-        mismatch(g, "%s/%s: %lld values, expected %lld", section, name, (long long)count, (long long)x->count);
+        golden_mismatch(g, "%s/%s: %lld values, expected %lld", section, name, (long long)count, (long long)x->count);
         return;
     }
     float *values = gradient ? host_copy(g->tape, gradient) : mem_new((size_t)count * sizeof(float));
@@ -306,7 +306,7 @@ void golden_backward(Golden *g, int n, const char *const *names, Tensor *const *
         float *values = mem_new((size_t)x->count * sizeof *values);
         Error e;
         if (x->count != tensor_count(outputs[i]) || !tensor_file_read(g->file, x, F32, values, &e))
-            mismatch(g, "cotangent/%s does not fit its output", names[i]);
+            golden_mismatch(g, "cotangent/%s does not fit its output", names[i]);
         else
             cotangents[i] = tensor_from(g->tape, F32, outputs[i]->shape, values);
         mem_free(values);
@@ -378,10 +378,10 @@ static void check_left_over(Golden *g)
     for (int i = 0; i < tensor_file_count(g->file); i++) {
         const char *name = tensor_file_at(g->file, i)->name;
         if (!g->seen[i] && !str_starts(name, "trace/"))
-            mismatch(g, "%s: nothing of ours read it or was compared with it", name);
+            golden_mismatch(g, "%s: nothing of ours read it or was compared with it", name);
     }
     if (!g->compared)
-        mismatch(g, "nothing was compared");
+        golden_mismatch(g, "nothing was compared");
 }
 
 int golden_run(const char *path, const char *model, const GoldenEntry *entries, const Backend *backend, int threads)

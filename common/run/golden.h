@@ -39,6 +39,7 @@ void golden_unused(Golden *g, const char *name, const char *reason); /* an input
 /* Compares output/NAME (loss/NAME). */
 void golden_output(Golden *g, const char *name, Tensor *x);
 void golden_output_values(Golden *g, const char *name, DType type, Shape shape, const void *values);
+__attribute__((format(printf, 2, 3))) void golden_mismatch(Golden *g, const char *format, ...); /* whatever else is wrong */
 void golden_loss(Golden *g, const char *name, float value);
 
 /* Differentiates the sum over the named outputs of output * cotangent (no cotangent in the file: of the output itself), then

@@ -3,6 +3,7 @@
 #include "common/base/memory.h"
 #include "models/crossvit/fusion.h"
 
+#include <math.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -212,6 +213,15 @@ Tensor *crossvit_forward(Tape *t, const Crossvit *m, Tensor *x, Tensor *branch_l
     if (!logits[0] || !logits[1])
         return logits[0] ? logits[0] : logits[1];
     return scale(t, add(t, logits[0], logits[1]), 0.5f); /* the mean of logits, not of probabilities */
+}
+
+Tensor *crossvit_resize_positions(Tape *t, Tensor *pos_embed, int64_t grid)
+{
+    Scope s = scope_open(t);
+    int64_t patches = tensor_dim(pos_embed, 1) - 1, old = (int64_t)(sqrt((double)patches) + 0.5);
+    Tensor *map = map_from_tokens(t, narrow(t, pos_embed, 1, 1, patches), old, old);        /* [1,C,g,g]    */
+    Tensor *resized = tokens_from_map(t, resize_bicubic(t, map, grid, grid));               /* [1,g'^2,C]   */
+    return scope_close(t, s, concat2(t, 1, narrow(t, pos_embed, 1, 0, 1), resized));
 }
 
 int crossvit_drop_path_rates(const CrossvitConfig *c, float *rates, int room)

@@ -47,6 +47,10 @@ void crossvit_free(Crossvit *m);
  * the branch does not exist). */
 Tensor *crossvit_forward(Tape *t, const Crossvit *m, Tensor *x, Tensor *branch_logits[BRANCHES]);
 
+/* Position embeddings [1,1+g^2,C] for a grid of `grid` a side: the class token's row is kept, the rest resized as an image of C
+ * channels (bicubic). For finetuning at another resolution; the authors' repository has none. */
+Tensor *crossvit_resize_positions(Tape *t, Tensor *pos_embed, int64_t grid);
+
 /* The drop-path rates in the order in which a forward uses them, those above 0 only. Returns how many; at most `room` are
  * written. */
 int crossvit_drop_path_rates(const CrossvitConfig *config, float *rates, int room);

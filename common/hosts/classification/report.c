@@ -1,0 +1,267 @@
+/* report.html of a classifier. */
+#include "common/hosts/classification/classification.h"
+
+#include "common/base/file.h"
+#include "common/data/image_file.h"
+#include "common/run/machine.h"
+#include "common/run/metrics.h"
+#include "common/run/picture.h"
+#include "common/run/readable.h"
+#include "common/run/report.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+enum { SHOWN = 8, MAPS = 4, PICTURE_SIDE = 112 };
+
+/* ---- Key numbers and curves */
+
+static void add_figures(Report *r, const Job *job, const Tally *tally)
+{
+    struct timespec time;
+    clock_gettime(CLOCK_MONOTONIC, &time);
+    double n = (double)tally->count, seconds = (double)time.tv_sec + 1e-9 * (double)time.tv_nsec - job->started;
+    char top1[32], top5[32], note[64];
+    snprintf(top1, sizeof top1, "%.2f", 100.0 * (double)tally->top1 / n);
+    snprintf(top5, sizeof top5, "%.2f", 100.0 * (double)tally->top5 / n);
+    Readable images = readable_count(tally->count), parameters = readable_count(params_elements(job->params)),
+             took = readable_seconds(seconds);
+    snprintf(note, sizeof note, "%s images, seen once", images.text);
+    const ReportFigure figures[] = {
+        {"test accuracy", top1, "%", note},
+        {"top-5", top5, "%", NULL},
+        {"parameters", parameters.text, NULL, NULL},
+        {"this process ran", took.text, NULL, NULL},
+    };
+    report_figures(r, figures, COUNT_OF(figures));
+}
+
+static void add_chart(Report *r, const MetricsTable *m, const char *title, const char *const columns[2], bool percent)
+{
+    size_t rows = (size_t)m->row_count;
+    double *points = mem_new(4 * rows * sizeof *points), *steps = mem_new(rows * sizeof *steps),
+           *epochs = mem_new(rows * sizeof *epochs);
+    int epoch_count = metrics_points(m, "epoch", steps, epochs);
+    ReportSeries series[2];
+    const char *const names[] = {"training", "validation"};
+    for (int i = 0; i < 2; i++) {
+        double *x = points + (size_t)(2 * i) * rows, *y = x + rows;
+        int count = metrics_points(m, columns[i], x, y);
+        for (int j = 0; j < count; j++) /* steps to epochs: both are in every row */
+            for (int k = 0; k < epoch_count; k++)
+                if (steps[k] == x[j]) {
+                    x[j] = epochs[k];
+                    break;
+                }
+        series[i] = (ReportSeries){names[i], x, y, count};
+    }
+    report_curves(r, &(ReportChart){.title = title, .x_label = "epoch", .series = series, .series_count = 2,
+                                    .percent = percent});
+    mem_free(points);
+    mem_free(steps);
+    mem_free(epochs);
+}
+
+static bool add_curves(Report *r, const Job *job, Error *e)
+{
+    MetricsTable m;
+    char *path = path_join(job->run, "metrics.csv");
+    bool good = metrics_read(&m, path, e);
+    free(path);
+    if (!good)
+        return false;
+    add_chart(r, &m, "Loss", (const char *const[]){"train_loss", "val_loss"}, false);
+    add_chart(r, &m, "Accuracy", (const char *const[]){"train_accuracy", "val_accuracy"}, true);
+    metrics_table_free(&m);
+    return true;
+}
+
+/* ---- Galleries */
+
+typedef struct Gallery {
+    Job *job;
+    Dataset *test;
+    const ImageTransform *transform;
+    const Tally *tally;
+    Sample sample;
+    TransformScratch scratch;
+} Gallery;
+
+typedef struct Card {
+    Str png[1 + MAPS];
+    ReportPicture pictures[1 + MAPS];
+    char alt[1 + MAPS][64], caption[128], detail[128];
+} Card;
+
+static bool add_picture(Card *card, ReportCard *out, const Image *image, const char *alt, Error *e)
+{
+    int i = out->picture_count;
+    if (!image_encode_png(image, &card->png[i], e))
+        return false;
+    snprintf(card->alt[i], sizeof card->alt[i], "%s", alt);
+    card->pictures[i] = (ReportPicture){card->png[i].text, card->png[i].length, card->alt[i]};
+    out->picture_count++;
+    return true;
+}
+
+/* The image as the network got it, and its attention maps laid over it. */
+static bool draw(Gallery *g, Card *card, ReportCard *out, Error *e)
+{
+    const Classifier *c = g->job->model->workload_hooks;
+    int channels = g->sample.image.channels, side = g->transform->size;
+    float *pixels = mem_new((size_t)(channels * side * side) * sizeof *pixels), mean[3], deviation[3];
+    Random none = {0};
+    bool good = transform_apply(g->transform, &g->sample.image, &none, &g->scratch, pixels, e);
+    Image plain = {0}, large = {0}, overlaid = {0};
+    for (int i = 0; i < 3; i++) {
+        mean[i] = (float)g->transform->mean[i];
+        deviation[i] = (float)g->transform->deviation[i];
+    }
+    if (good) {
+        picture_from_floats(&plain, pixels, channels, side, side, mean, deviation);
+        picture_magnify(&large, &plain, MAX(1, PICTURE_SIDE / side));
+        good = add_picture(card, out, &large, "the image", e);
+    }
+    AttentionMap maps[MAPS];
+    int count = 0;
+    if (good && c->attention) {
+        Region before = region_open(g->job->tape, EVAL, NO_GRAD);
+        Tensor *x = tensor_from(g->job->tape, F32, SHAPE(1, channels, side, side), pixels);
+        count = c->attention(g->job->tape, g->job->network, x, maps, MAPS);
+        tape_reset(g->job->tape);
+        region_close(g->job->tape, before);
+    }
+    for (int i = 0; i < count; i++) {
+        if (good) {
+            picture_overlay(&overlaid, &large, maps[i].weights, maps[i].height, maps[i].width, 0.6f);
+            good = add_picture(card, out, &overlaid, maps[i].name, e);
+        }
+        mem_free(maps[i].weights);
+    }
+    image_free(&plain);
+    image_free(&large);
+    image_free(&overlaid);
+    mem_free(pixels);
+    return good;
+}
+
+static bool make_card(Gallery *g, int64_t index, Card *card, ReportCard *out, Error *e)
+{
+    if (!dataset_read(g->test, index, &g->sample, e))
+        return false;
+    const char *truth = g->test->class_names[g->sample.label];
+    int32_t predicted = g->tally->predicted[index];
+    const char *guess = predicted < g->test->classes ? g->test->class_names[predicted] : "?";
+    bool right = predicted == g->sample.label;
+    *out = (ReportCard){.pictures = card->pictures,
+                        .caption = card->caption,
+                        .detail = card->detail,
+                        .tone = right ? REPORT_GOOD : REPORT_BAD,
+                        .share = g->tally->probability[index]};
+    snprintf(card->caption, sizeof card->caption, "%s", truth);
+    snprintf(card->detail, sizeof card->detail, right ? "predicted %s" : "taken for %s", guess);
+    return draw(g, card, out, e);
+}
+
+static bool add_gallery(Report *r, Gallery *g, const char *heading, const int64_t *indices, int count, Error *e)
+{
+    Card *cards = mem_new((size_t)count * sizeof *cards);
+    ReportCard *out = mem_new((size_t)count * sizeof *out);
+    bool good = true;
+    for (int i = 0; good && i < count; i++)
+        good = make_card(g, indices[i], &cards[i], &out[i], e);
+    if (good)
+        report_gallery(r, heading, out, count);
+    for (int i = 0; i < count; i++)
+        for (int j = 0; j <= MAPS; j++)
+            str_free(&cards[i].png[j]);
+    mem_free(cards);
+    mem_free(out);
+    return good;
+}
+
+/* The indices of the `count` samples with the smallest (or largest) probability of their true class; samples that could not be
+ * read (probability exactly 0 and nothing predicted) do not exist in a tally without errors. */
+static void extremes(const Tally *tally, int64_t samples, bool largest, int64_t *out, int count)
+{
+    for (int i = 0; i < count; i++) {
+        int64_t best = -1;
+        for (int64_t s = 0; s < samples; s++) {
+            bool taken = false;
+            for (int j = 0; j < i; j++)
+                taken |= out[j] == s;
+            if (!taken && (best < 0 || (largest ? tally->probability[s] > tally->probability[best]
+                                                : tally->probability[s] < tally->probability[best])))
+                best = s;
+        }
+        out[i] = best;
+    }
+}
+
+static bool add_galleries(Report *r, Gallery *g, Error *e)
+{
+    int count = (int)MIN((int64_t)SHOWN, g->test->count);
+    int64_t indices[SHOWN];
+    report_section(r, "Test images", "The bar is the probability that the network gave to the true class. Beside each image "
+                                     "lies what its class token attends to, where the model has one.");
+    extremes(g->tally, g->test->count, false, indices, count);
+    if (!add_gallery(r, g, "The worst", indices, count, e))
+        return false;
+    extremes(g->tally, g->test->count, true, indices, count);
+    return add_gallery(r, g, "The best", indices, count, e);
+}
+
+/* ---- */
+
+static void add_config_and_machine(Report *r, const Job *job)
+{
+    Str yaml = {0};
+    Node *resolved = settings_resolved(job->settings);
+    node_write_yaml(resolved, &yaml);
+    node_free(resolved);
+    report_section(r, "How it was made", NULL);
+    report_yaml(r, "Config", yaml.text);
+    str_free(&yaml);
+    Machine m = machine_describe(cpu_backend_level());
+    char cores[64];
+    Readable memory = readable_bytes((double)m.memory);
+    snprintf(cores, sizeof cores, "%d usable, kernels for %s", m.usable, m.level);
+    report_pairs(r, "Machine",
+                 (const ReportPair[]){{"processor", m.cpu}, {"processors", cores}, {"memory", memory.text},
+                                      {"system", m.system}, {"compiler", m.compiler}},
+                 5);
+}
+
+bool classification_report(Job *job, Dataset *test, const ImageTransform *transform, const Tally *tally, Error *e)
+{
+    const DataConfig *d = job->settings->data;
+    char *title = str_format("%s on %s", job->model->name, d->set), *path = path_join(job->run, "report.html");
+    char *subtitle = str_format("config %s%s%s, seed %lld", job->settings->config_name, job->settings->arm ? ", arm " : "",
+                                job->settings->arm ? job->settings->arm : "", (long long)job->settings->run.seed);
+    Report *r = report_begin(title, subtitle);
+    add_figures(r, job, tally);
+    report_section(r, "Training", NULL);
+    bool good = add_curves(r, job, e);
+    if (good) {
+        report_section(r, "What is taken for what", NULL);
+        report_confusion(r, (const char *const *)test->class_names, tally->confusion, test->classes);
+        Gallery g = {.job = job, .test = test, .transform = transform, .tally = tally};
+        good = add_galleries(r, &g, e);
+        sample_free(&g.sample);
+        transform_scratch_free(&g.scratch);
+    }
+    if (good) {
+        add_config_and_machine(r, job);
+        good = report_write(r, path, e);
+    }
+    if (good)
+        log_line(job->log, "report: %s", path);
+    report_free(r);
+    free(title);
+    free(subtitle);
+    free(path);
+    return good;
+}
