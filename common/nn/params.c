@@ -130,6 +130,15 @@ static float *zeroed_floats(int64_t count)
 void params_allocate(Params *p, bool real, uint32_t seed, const Backend *backend)
 {
     contract(!p->values, "params_allocate twice");
+    for (size_t i = 0; i < p->list.count; i++) {
+        Param *param = p->list.items[i];
+        if (!param->state.trainable)
+            continue;
+        param->gradient = param->value;
+        param->gradient.param = NULL;
+        param->gradient.needs_gradient = false;
+        param->value.gradient = &param->gradient;
+    }
     if (!real)
         return;
     p->backend = backend;
@@ -139,13 +148,8 @@ void params_allocate(Params *p, bool real, uint32_t seed, const Backend *backend
     for (size_t i = 0; i < p->list.count; i++) {
         Param *param = p->list.items[i];
         param->value.data = (param->state.trainable ? p->values : p->buffer_values) + param->offset;
-        if (param->state.trainable) {
-            param->gradient = param->value;
-            param->gradient.param = NULL;
-            param->gradient.needs_gradient = false;
+        if (param->state.trainable)
             param->gradient.data = p->gradients + param->offset;
-            param->value.gradient = &param->gradient;
-        }
         initialise(param, seed);
     }
 }

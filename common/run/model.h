@@ -16,6 +16,13 @@ typedef struct Job {
     double started;   /* seconds, monotonic: when the program began */
 } Job;
 
+/* What a finished run ends with: the figures of the test set, for tables of experiments. */
+typedef struct Result {
+    const char *names[TASK_FIGURES];
+    double values[TASK_FIGURES];
+    int count;
+} Result;
+
 /* What a model is trained for: classification, language modelling, ... A model brings its own or takes one of common/run. */
 typedef struct Workload {
     const ConfigTable *data, *train, *eval; /* tables of the config's sections */
@@ -24,9 +31,11 @@ typedef struct Workload {
     bool (*find_data)(const Settings *settings, Str *description, Error *e);
 
     Task *(*open)(Job *job, Error *e); /* opens the data and readies the training */
-    bool (*finish)(Task *task, Job *job, Error *e); /* after the last step: the test set, once, and the report */
+    /* After the last step: the test set, once, and the report. */
+    bool (*finish)(Task *task, Job *job, Result *result, Error *e);
     void (*close)(Task *task);
     bool (*evaluate)(Job *job, Error *e); /* ./eval MODEL CHECKPOINT */
+    void (*rehearse)(Job *job);           /* the shapes of one training step on the meta device: what memory it takes */
 } Workload;
 
 /* ./eval MODEL --<name> ARGUMENT */
@@ -47,8 +56,9 @@ typedef struct Model {
     const GoldenEntry *golden;
     bool (*rename)(const char *name, char renamed[static 256]); /* other names in checkpoints, or NULL */
     const ModelView *views;                                    /* ends with a NULL name */
-    bool (*table)(int number, Job *job, Error *e);             /* --table N */
+    /* --table N: the paper's rows beside what the weights that are here give. */
+    bool (*table)(const struct Program *program, int number, const Node *overrides, Error *e);
 } Model;
 
-/* The whole program: `train ...` and `eval ...`. Returns the exit code. */
-int model_main(const Model *model, int argc, char **argv);
+/* The whole program: `train ...` and `eval ...`; root is the project's folder. Returns the exit code. */
+int model_main(const Model *model, const char *root, int argc, char **argv);

@@ -8,8 +8,8 @@
 
 static const ConfigField run_rows[] = {
     {CONFIG_INT("seed", RunKeys, seed, .value = "0", .range = "[0, 4294967295]", .help = "of every random draw")},
-    {CONFIG_ENUM("device", RunKeys, device, CONFIG_WORDS("cpu", "cuda"), .value = "cpu")},
-    {CONFIG_ENUM("precision", RunKeys, precision, CONFIG_WORDS("fp32", "bf16"), .value = "fp32")},
+    {CONFIG_ENUM("device", RunKeys, device, CONFIG_WORDS("cpu"), .value = "cpu")},
+    {CONFIG_ENUM("precision", RunKeys, precision, CONFIG_WORDS("fp32"), .value = "fp32")},
     {CONFIG_INT("threads", RunKeys, threads, .value = "0", .range = "[0, 1024]",
                 .help = "threads that compute; 0: one for every processor. Results do not depend on it")},
     {CONFIG_STRING("name", RunKeys, name, CONFIG_NULLABLE, .value = "null",
@@ -80,38 +80,30 @@ static Node *lay_over(const SettingsTables *tables, Node *base, Node *over)
     return node_merge(base, over);
 }
 
-static bool apply_override(Node *tree, const char *text, Error *e)
+/* The config with what it stands on below it; `deep` stops a base that leads back to itself. */
+static Node *read_with_base(const SettingsTables *tables, const char *folder, const char *config, int deep, Error *e)
 {
-    const char *equals = strchr(text, '=');
-    if (!equals || equals == text)
-        return error_set(e, "%s: expected key=value, such as train.epochs=5", text);
-    char *path = str_format("%.*s", (int)(equals - text), text);
-    bool good = node_set_path(tree, path, equals + 1, "command line", e);
-    free(path);
-    return good;
+    Node *node = read_layer(folder, config, e);
+    Node *base = node ? node_take(node, "base") : NULL;
+    if (!node || strcmp(config, "default") == 0)
+        return node;
+    Node *below = NULL;
+    if (base && (base->kind != NODE_SCALAR || deep > 8))
+        error_set(e, "%s: base: expected the name of another config, and no circle", base->origin);
+    else
+        below = read_with_base(tables, folder, base ? base->text : "default", deep + 1, e);
+    node_free(base);
+    if (below)
+        return lay_over(tables, below, node);
+    node_free(node);
+    return NULL;
 }
 
-Node *settings_layers(const SettingsTables *tables, const char *folder, const char *config, const char *const *overrides,
-                      int override_count, Error *e)
+Node *settings_layers(const SettingsTables *tables, const char *folder, const char *config, const Node *overrides,
+                      Error *e)
 {
-    Node *tree = read_layer(folder, "default", e);
-    if (tree && config && strcmp(config, "default")) {
-        Node *over = read_layer(folder, config, e);
-        if (!over) {
-            node_free(tree);
-            return NULL;
-        }
-        tree = lay_over(tables, tree, over);
-    }
-    Node *command = node_map("command line");
-    bool good = tree != NULL;
-    for (int i = 0; good && i < override_count; i++)
-        good = apply_override(command, overrides[i], e);
-    if (good)
-        return lay_over(tables, tree, command);
-    node_free(command);
-    node_free(tree);
-    return NULL;
+    Node *tree = read_with_base(tables, folder, config ? config : "default", 0, e);
+    return tree && overrides ? lay_over(tables, tree, node_copy(overrides)) : tree;
 }
 
 /* ---- Binding */

@@ -2,8 +2,8 @@
 #pragma once
 #include "common/run/config/config.h"
 
-typedef enum DeviceChoice { CHOICE_CPU, CHOICE_CUDA } DeviceChoice;
-typedef enum Precision { PRECISION_FP32, PRECISION_BF16 } Precision;
+typedef enum DeviceChoice { CHOICE_CPU } DeviceChoice;
+typedef enum Precision { PRECISION_FP32 } Precision;
 
 /* The keys at the top of a config. */
 typedef struct RunKeys {
@@ -34,9 +34,10 @@ typedef struct Settings {
 } Settings;
 
 /* Lays out the layers: `<folder>/default.yaml`, then CONFIG (a name in the folder or a path; NULL or "default": none), then
- * key=value overrides. NULL with a line. */
-Node *settings_layers(const SettingsTables *tables, const char *folder, const char *config, const char *const *overrides,
-                      int override_count, Error *e);
+ * the overrides of the command line (a map; NULL: none). A config with `base: NAME` stands on that config instead of on
+ * default.yaml. NULL with a line. */
+Node *settings_layers(const SettingsTables *tables, const char *folder, const char *config, const Node *overrides,
+                      Error *e);
 
 /* Binds the tree strictly (it is taken over). `arm` (NULL: none) is laid over first, as is `seed` (-1: the config's). */
 Settings *settings_bind(const SettingsTables *tables, Node *tree, const char *config_name, const char *arm, int64_t seed,

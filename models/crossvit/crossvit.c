@@ -215,6 +215,11 @@ Tensor *crossvit_forward(Tape *t, const Crossvit *m, Tensor *x, Tensor *branch_l
     return scale(t, add(t, logits[0], logits[1]), 0.5f); /* the mean of logits, not of probabilities */
 }
 
+int crossvit_stages(const Crossvit *m)
+{
+    return m->stage_count;
+}
+
 Tensor *crossvit_resize_positions(Tape *t, Tensor *pos_embed, int64_t grid)
 {
     Scope s = scope_open(t);

@@ -47,6 +47,8 @@ void crossvit_free(Crossvit *m);
  * the branch does not exist). */
 Tensor *crossvit_forward(Tape *t, const Crossvit *m, Tensor *x, Tensor *branch_logits[BRANCHES]);
 
+int crossvit_stages(const Crossvit *m);
+
 /* Position embeddings [1,1+g^2,C] for a grid of `grid` a side: the class token's row is kept, the rest resized as an image of C
  * channels (bicubic). For finetuning at another resolution; the authors' repository has none. */
 Tensor *crossvit_resize_positions(Tape *t, Tensor *pos_embed, int64_t grid);

@@ -246,7 +246,24 @@ static void say_result(Job *job, const Tally *tally, double seconds)
                  100.0 * (double)tally->parts[p] / n);
 }
 
-static bool test_and_report(Job *job, Dataset *test, bool report, Error *e)
+static void fill_result(const Job *job, const Tally *tally, Result *r)
+{
+    static const char *const part_names[] = {"part0_top1", "part1_top1", "part2_top1", "part3_top1"};
+    double n = (double)tally->count;
+    const char *names[] = {"top1", "top5"};
+    double values[] = {100.0 * (double)tally->top1 / n, 100.0 * (double)tally->top5 / n};
+    r->count = 0;
+    for (int i = 0; i < COUNT_OF(names); i++) {
+        r->names[r->count] = names[i];
+        r->values[r->count++] = values[i];
+    }
+    for (int p = 0; p < CLASSIFIER_PARTS && classifier_of(job)->parts[p]; p++) {
+        r->names[r->count] = part_names[p];
+        r->values[r->count++] = 100.0 * (double)tally->parts[p] / n;
+    }
+}
+
+static bool test_and_report(Job *job, Dataset *test, Result *result, Error *e)
 {
     int64_t classes = classifier_of(job)->classes(job->settings->model);
     ImageTransform transform = classification_transform(job->settings->data, false);
@@ -259,17 +276,19 @@ static bool test_and_report(Job *job, Dataset *test, bool report, Error *e)
         good = error_set(e, "no test image could be read");
     if (good)
         say_result(job, &tally, now() - begun);
-    if (good && report)
+    if (good && result) {
+        fill_result(job, &tally, result);
         good = classification_report(job, test, &transform, &tally, e);
+    }
     mem_free(tally.confusion);
     mem_free(tally.probability);
     mem_free(tally.predicted);
     return good;
 }
 
-static bool finish(Task *task, Job *job, Error *e)
+static bool finish(Task *task, Job *job, Result *result, Error *e)
 {
-    return test_and_report(job, ((ClassificationTask *)task->own)->test, true, e);
+    return test_and_report(job, ((ClassificationTask *)task->own)->test, result, e);
 }
 
 static bool evaluate(Job *job, Error *e)
@@ -277,7 +296,7 @@ static bool evaluate(Job *job, Error *e)
     Dataset *test = classification_test_data(job->settings, e);
     if (!test)
         return false;
-    bool good = test_and_report(job, test, false, e);
+    bool good = test_and_report(job, test, NULL, e);
     dataset_close(test);
     return good;
 }
@@ -299,6 +318,22 @@ static bool find_data(const Settings *s, Str *description, Error *e)
     return place != NULL;
 }
 
+static void rehearse(Job *job)
+{
+    const Classifier *c = classifier_of(job);
+    const TrainConfig *train = job->settings->train;
+    const DataConfig *d = job->settings->data;
+    Tape *t = job->tape;
+    Region before = region_open(t, TRAIN, GRAD);
+    Tensor *x = tensor_from(t, F32, SHAPE(train->batch_size, c->channels(job->settings->model), d->input_size, d->input_size),
+                            NULL);
+    Tensor *targets = tensor_from(t, F32, SHAPE(train->batch_size, c->classes(job->settings->model)), NULL);
+    Tensor *loss = mean_all(t, soft_cross_entropy(t, c->forward(t, job->network, x, NULL), targets, NULL));
+    tape_backward(t, &loss, NULL, 1);
+    tape_reset(t);
+    region_close(t, before);
+}
+
 const Workload classification_workload = {
     .data = &classification_data_table,
     .train = &classification_train_table,
@@ -308,4 +343,5 @@ const Workload classification_workload = {
     .finish = finish,
     .close = close_task,
     .evaluate = evaluate,
+    .rehearse = rehearse,
 };

@@ -1,0 +1,45 @@
+/* The commands of a model's program; each returns an exit code. */
+#pragma once
+#include "common/run/cli/options.h"
+#include "common/run/model.h"
+
+/* The program as it was started. */
+typedef struct Program {
+    const Model *model;
+    const char *root;   /* the project's folder */
+    char *configs;      /* models/<model>/configs in it */
+    double started;     /* seconds, monotonic */
+} Program;
+
+int train_command(const Program *p, const TrainOptions *options);
+int eval_command(const Program *p, const EvalOptions *options);
+
+/* The named configurations with parameters and GMACs, one a line; with_data: what each needs, and whether it is here. */
+bool print_configs(const Program *p, bool with_data, Error *e);
+
+/* Every arm with every seed, and the table. TRAINER_INTERRUPTED where one was. */
+TrainerEnd run_experiment(const Program *p, const Settings *experiment, const char *run, Log *log, Error *e);
+
+/* One run in its folder, from the start or from `resume` (a checkpoint folder). */
+TrainerEnd run_training(const Program *p, Settings *settings, const char *run, const char *resume, Log *log, Error *e);
+
+/* ---- Jobs (job.c) */
+SettingsTables program_tables(const Program *p);
+double seconds_now(void);
+
+/* A network with fresh parameters on the CPU, or with nothing but shapes on the meta device. */
+bool job_open(Job *job, const Program *p, Settings *settings, Device device, Error *e);
+void job_close(Job *job); /* not the settings */
+
+/* What a user means by a run, a checkpoint or a file of weights: the file, and the config beside or inside it (NULL: none). */
+typedef struct Weights {
+    char *path;
+    Node *config;
+} Weights;
+
+bool weights_find(Weights *w, const char *target, Error *e);
+void weights_free(Weights *w);
+
+/* Settings for evaluating weights: their own config, or `config=NAME` of the overrides, or the only named config that fits. */
+Settings *weights_settings(const Program *p, Weights *w, const Node *overrides, Error *e);
+bool weights_load(const Weights *w, Job *job, const char *skip, Error *e);

@@ -1,0 +1,99 @@
+/* ./eval MODEL ... */
+#include "common/run/command/command.h"
+
+#include "common/run/machine.h"
+#include "common/run/run_folder.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+
+static int user_error(const Error *e)
+{
+    fprintf(stderr, "%s\n", e->text);
+    return 2;
+}
+
+/* Opens a job with the target's weights. */
+static bool open_target(Job *job, const Program *p, const char *target, const Node *overrides, Error *e)
+{
+    Weights w;
+    *job = (Job){0};
+    bool good = weights_find(&w, target, e);
+    Settings *s = good ? weights_settings(p, &w, overrides, e) : NULL;
+    good = s && job_open(job, p, s, DEVICE_CPU, e);
+    if (good) {
+        job->log = log_open(stdout, NULL, e);
+        good = weights_load(&w, job, NULL, e);
+    } else {
+        settings_free(s);
+    }
+    weights_free(&w);
+    return good;
+}
+
+static void close_target(Job *job)
+{
+    Settings *s = job->settings;
+    log_close(job->log);
+    if (job->model)
+        job_close(job);
+    settings_free(s);
+}
+
+static int with_target(const Program *p, const EvalOptions *o, bool (*run)(Job *, const EvalOptions *, Error *))
+{
+    Error e;
+    Job job;
+    char *newest = o->target ? NULL : run_folder_newest("runs", p->model->name, &e);
+    const char *target = o->target ? o->target : newest;
+    bool good = target && open_target(&job, p, target, o->overrides, &e);
+    if (good)
+        good = run(&job, o, &e);
+    if (target)
+        close_target(&job);
+    free(newest);
+    return good ? 0 : user_error(&e);
+}
+
+static bool run_metrics(Job *job, const EvalOptions *o, Error *e)
+{
+    (void)o;
+    return job->model->workload->evaluate(job, e);
+}
+
+static bool run_view(Job *job, const EvalOptions *o, Error *e)
+{
+    return job->model->views[o->view].show(job, o->path, e);
+}
+
+static int golden(const Program *p, const EvalOptions *o)
+{
+    Error e;
+    const Backend *backend = cpu_backend(&e);
+    if (!backend)
+        return user_error(&e);
+    return golden_run(o->path, p->model->name, p->model->golden, backend, machine_describe("").usable);
+}
+
+static int table(const Program *p, const EvalOptions *o)
+{
+    Error e;
+    return p->model->table(p, o->table, o->overrides, &e) ? 0 : user_error(&e);
+}
+
+int eval_command(const Program *p, const EvalOptions *o)
+{
+    Error e;
+    switch (o->action) {
+    case EVAL_CONFIGS:
+        return print_configs(p, false, &e) ? 0 : user_error(&e);
+    case EVAL_GOLDEN:
+        return golden(p, o);
+    case EVAL_TABLE:
+        return table(p, o);
+    case EVAL_VIEW:
+        return with_target(p, o, run_view);
+    default:
+        return with_target(p, o, run_metrics);
+    }
+}

@@ -1,0 +1,123 @@
+/* Experiments: every arm with every seed, then a table of means and spreads beside the paper's claim. */
+#include "common/run/command/command.h"
+
+#include "common/base/file.h"
+#include "common/run/checkpoint.h"
+#include "common/run/run_folder.h"
+
+#include <math.h>
+#include <stdlib.h>
+
+typedef struct Cell {
+    double sum, squares;
+    int count;
+} Cell;
+
+static double cell_mean(const Cell *c)
+{
+    return c->sum / c->count;
+}
+
+/* Standard deviation of the sample; 0 for one seed. */
+static double cell_spread(const Cell *c)
+{
+    if (c->count < 2)
+        return 0;
+    double mean = cell_mean(c);
+    return sqrt(fmax(0, (c->squares - c->count * mean * mean) / (c->count - 1)));
+}
+
+/* One arm with one seed: trained, resumed, or finished before. */
+static TrainerEnd run_arm(const Program *p, const Settings *experiment, const char *folder, const char *arm, int64_t seed,
+                          Log *log, Error *e)
+{
+    SettingsTables tables = program_tables(p);
+    if (run_folder_finished(folder))
+        return TRAINER_DONE;
+    Settings *s = settings_bind(&tables, node_copy(experiment->tree), experiment->config_name, arm, seed, e);
+    if (!s)
+        return TRAINER_FAILED;
+    Error none;
+    char *resume = checkpoint_latest(folder, &none);
+    TrainerEnd end = run_training(p, s, folder, resume, log, e);
+    free(resume);
+    settings_free(s);
+    return end;
+}
+
+static bool add_result(const char *folder, Cell *cells, const char **names, int *count, Error *e)
+{
+    char *path = path_join(folder, "result.yaml");
+    Node *node = node_from_yaml_file(path, e);
+    free(path);
+    for (int i = 0; node && i < node->count && i < TASK_FIGURES; i++) {
+        double value;
+        if (!node_number(node->items[i], &value))
+            continue;
+        if (i >= *count) {
+            names[i] = str_copy(node->keys[i]);
+            *count = i + 1;
+        }
+        cells[i].sum += value;
+        cells[i].squares += value * value;
+        cells[i].count++;
+    }
+    bool good = node != NULL;
+    node_free(node);
+    return good;
+}
+
+static void print_table(Log *log, const Settings *s, Cell (*cells)[TASK_FIGURES], const char *const *names, int figures)
+{
+    Str line = {0};
+    const Node *arms = s->run.arms;
+    str_add(&line, "| arm |");
+    for (int i = 0; i < figures; i++)
+        str_add(&line, " %s |", names[i]);
+    log_line(log, "%s", line.text);
+    str_clear(&line);
+    str_add(&line, "|---|");
+    for (int i = 0; i < figures; i++)
+        str_add(&line, "---|");
+    log_line(log, "%s", line.text);
+    for (int a = 0; a < arms->count; a++) {
+        str_clear(&line);
+        str_add(&line, "| %s |", arms->keys[a]);
+        for (int i = 0; i < figures; i++) {
+            if (cells[a][i].count)
+                str_add(&line, " %.2f +- %.2f |", cell_mean(&cells[a][i]), cell_spread(&cells[a][i]));
+            else
+                str_add(&line, " |");
+        }
+        log_line(log, "%s", line.text);
+    }
+    str_free(&line);
+    log_line(log, "mean and standard deviation of %d seed%s", s->run.seed_count, s->run.seed_count == 1 ? "" : "s");
+    if (s->run.claim)
+        log_line(log, "The claim: %s", s->run.claim);
+}
+
+TrainerEnd run_experiment(const Program *p, const Settings *s, const char *run, Log *log, Error *e)
+{
+    const Node *arms = s->run.arms;
+    Cell(*cells)[TASK_FIGURES] = mem_new((size_t)arms->count * sizeof *cells);
+    const char *names[TASK_FIGURES];
+    int figures = 0;
+    TrainerEnd end = TRAINER_DONE;
+    for (int a = 0; end == TRAINER_DONE && a < arms->count; a++)
+        for (int k = 0; end == TRAINER_DONE && k < s->run.seed_count; k++) {
+            char *folder = run_folder_arm(run, arms->keys[a], (int)s->run.seeds[k], e);
+            end = folder ? run_arm(p, s, folder, arms->keys[a], s->run.seeds[k], log, e) : TRAINER_FAILED;
+            if (end == TRAINER_DONE && !add_result(folder, cells[a], names, &figures, e))
+                end = TRAINER_FAILED;
+            free(folder);
+        }
+    if (end == TRAINER_DONE)
+        print_table(log, s, cells, names, figures);
+    if (end == TRAINER_DONE && !run_folder_finish(run, e))
+        end = TRAINER_FAILED;
+    for (int i = 0; i < figures; i++)
+        free((char *)names[i]);
+    mem_free(cells);
+    return end;
+}

@@ -1,0 +1,44 @@
+#include "common/run/command/command.h"
+
+#include "common/run/machine.h"
+
+#include <stdlib.h>
+#include <time.h>
+
+double seconds_now(void)
+{
+    struct timespec time;
+    clock_gettime(CLOCK_MONOTONIC, &time);
+    return (double)time.tv_sec + 1e-9 * (double)time.tv_nsec;
+}
+
+SettingsTables program_tables(const Program *p)
+{
+    const Workload *w = p->model->workload;
+    return (SettingsTables){p->model->config, w->data, w->train, w->eval};
+}
+
+bool job_open(Job *job, const Program *p, Settings *settings, Device device, Error *e)
+{
+    const Backend *backend = cpu_backend(e);
+    if (!backend)
+        return false;
+    int threads = settings->run.threads ? settings->run.threads : machine_describe("").usable;
+    *job = (Job){.model = p->model, .settings = settings, .params = params_new(), .started = p->started};
+    job->network = p->model->create(settings->model, job->params);
+    params_allocate(job->params, device != DEVICE_META, (uint32_t)settings->run.seed, backend);
+    job->tape = tape_new(&(TapeOptions){.device = device,
+                                        .backend = device == DEVICE_META ? NULL : backend,
+                                        .threads = threads,
+                                        .seed = (uint32_t)settings->run.seed});
+    return true;
+}
+
+void job_close(Job *job)
+{
+    if (job->network)
+        job->model->destroy(job->network);
+    params_free(job->params);
+    tape_free(job->tape);
+    *job = (Job){0};
+}

@@ -1,0 +1,62 @@
+#include "common/run/command/command.h"
+
+#include "common/base/memory.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+static int run_train(const Program *p, int count, char **words)
+{
+    Error e;
+    TrainOptions options;
+    if (!train_options(&options, count, words, &e)) {
+        fprintf(stderr, "%s\n", e.text);
+        return 2;
+    }
+    int code = train_command(p, &options);
+    train_options_free(&options);
+    return code;
+}
+
+static int run_eval(const Program *p, int count, char **words)
+{
+    enum { MOST_VIEWS = 16 };
+    Error e;
+    EvalOptions options;
+    ViewOption views[MOST_VIEWS];
+    int view_count = 0;
+    for (const ModelView *v = p->model->views; v && v->name && view_count < MOST_VIEWS; v++)
+        views[view_count++] = (ViewOption){v->name, v->argument, v->help};
+    if (!eval_options(&options, views, view_count, count, words, &e)) {
+        fprintf(stderr, "%s\n", e.text);
+        return 2;
+    }
+    int code = 0;
+    if (options.help) {
+        Str text = {0};
+        eval_usage(p->model->name, views, view_count, &text);
+        fputs(text.text, stdout);
+        str_free(&text);
+    } else {
+        code = eval_command(p, &options);
+    }
+    eval_options_free(&options);
+    return code;
+}
+
+int model_main(const Model *model, const char *root, int argc, char **argv)
+{
+    Program p = {.model = model, .root = root, .started = seconds_now()};
+    p.configs = str_format("%s/models/%s/configs", root, model->name);
+    setvbuf(stdout, NULL, _IOLBF, 0);
+    int code = 2;
+    if (argc >= 2 && strcmp(argv[1], "train") == 0)
+        code = run_train(&p, argc - 2, argv + 2);
+    else if (argc >= 2 && strcmp(argv[1], "eval") == 0)
+        code = run_eval(&p, argc - 2, argv + 2);
+    else
+        fprintf(stderr, "usage: %s train|eval ...\n", argv[0]);
+    free(p.configs);
+    return code;
+}

@@ -1,0 +1,107 @@
+/* One run: its folder filled from the first step to the report. */
+#include "common/run/command/command.h"
+
+#include "common/base/file.h"
+#include "common/run/readable.h"
+#include "common/run/run_folder.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+/* The config as the run reads it again, and as its checkpoints carry it. */
+static char *resolved_text(const Settings *s)
+{
+    Str text = {0};
+    Node *node = settings_resolved(s);
+    node_write_yaml(node, &text);
+    node_free(node);
+    return text.text;
+}
+
+/* A resumed run must be the run that was begun: threads and the like may change, what decides its numbers may not. */
+static bool same_run(const char *path, const Settings *s, Error *e)
+{
+    static const char *const decisive[] = {"seed", "model", "data", "train", "precision"};
+    Node *before = node_from_yaml_file(path, e), *now = settings_resolved(s);
+    bool same = before != NULL;
+    for (int i = 0; same && i < COUNT_OF(decisive); i++) {
+        const Node *a = node_find(before, decisive[i]), *b = node_find(now, decisive[i]);
+        for (int k = 0; same && b && b->kind == NODE_MAP && k < b->count; k++) {
+            const Node *old = node_find(a, b->keys[k]);
+            bool free_to_change = strcmp(b->keys[k], "threads") == 0 || strcmp(b->keys[k], "ahead") == 0 ||
+                                  strcmp(b->keys[k], "path") == 0;
+            if (!free_to_change && (!old || !node_equal(old, b->items[k])))
+                same = error_set(e, "%s: %s.%s differs from the run that is to be resumed; begin a new run instead", path,
+                                 decisive[i], b->keys[k]);
+        }
+        if (same && b && b->kind != NODE_MAP && (!a || !node_equal(a, b)))
+            same = error_set(e, "%s: %s differs from the run that is to be resumed; begin a new run instead", path,
+                             decisive[i]);
+    }
+    node_free(before);
+    node_free(now);
+    return same;
+}
+
+static bool write_result(const char *run, const Result *r, Error *e)
+{
+    Str text = {0};
+    for (int i = 0; i < r->count; i++)
+        str_add(&text, "%s: %.9g\n", r->names[i], r->values[i]);
+    char *path = path_join(run, "result.yaml");
+    bool good = file_write(path, text.text ? text.text : "", text.length, e);
+    str_free(&text);
+    free(path);
+    return good;
+}
+
+static void introduce(const Job *job, const char *run)
+{
+    Readable parameters = readable_count(params_elements(job->params));
+    log_line(job->log, "%s: config %s%s%s, seed %lld, %s parameters, into %s", job->model->name,
+             job->settings->config_name, job->settings->arm ? ", arm " : "",
+             job->settings->arm ? job->settings->arm : "", (long long)job->settings->run.seed, parameters.text, run);
+}
+
+static TrainerEnd train_job(Job *job, const char *resume, const char *config_text, Error *e)
+{
+    const Workload *w = job->model->workload;
+    Task *task = w->open(job, e);
+    if (!task)
+        return TRAINER_FAILED;
+    const MetadataEntry metadata[] = {{"model", job->model->name}, {"config", config_text}};
+    TrainerEnd end = trainer_run(task, job->tape,
+                                 &(TrainerOptions){.run = job->run,
+                                                   .log = job->log,
+                                                   .resume = resume,
+                                                   .save_seconds = job->settings->run.save_seconds,
+                                                   .metadata = metadata,
+                                                   .metadata_count = COUNT_OF(metadata)},
+                                 e);
+    Result result = {0};
+    if (end == TRAINER_DONE && !(w->finish(task, job, &result, e) && write_result(job->run, &result, e) &&
+                                 run_folder_finish(job->run, e)))
+        end = TRAINER_FAILED;
+    if (end == TRAINER_DONE)
+        log_line(job->log, "waited %.1f s for data", task->waited(task));
+    w->close(task);
+    return end;
+}
+
+TrainerEnd run_training(const Program *p, Settings *settings, const char *run, const char *resume, Log *log, Error *e)
+{
+    char *path = path_join(run, "config.yaml"), *text = resolved_text(settings);
+    Job job = {0};
+    bool good = resume ? same_run(path, settings, e) : file_write(path, text, strlen(text), e);
+    TrainerEnd end = TRAINER_FAILED;
+    if (good && job_open(&job, p, settings, DEVICE_CPU, e)) {
+        job.log = log;
+        job.run = run;
+        introduce(&job, run);
+        end = train_job(&job, resume, text, e);
+        job_close(&job);
+    }
+    free(path);
+    free(text);
+    return end;
+}
