@@ -16,6 +16,8 @@ typedef struct Job {
     double started;   /* seconds, monotonic: when the program began */
 } Job;
 
+struct Program; /* common/run/command/command.h */
+
 /* What a finished run ends with: the figures of the test set, for tables of experiments. */
 typedef struct Result {
     const char *names[TASK_FIGURES];

@@ -100,7 +100,7 @@ static bool later(struct timespec a, struct timespec b)
     return a.tv_sec != b.tv_sec ? a.tv_sec > b.tv_sec : a.tv_nsec > b.tv_nsec;
 }
 
-char *run_folder_newest_unfinished(const char *root, const char *model, Error *e)
+static char *newest_run(const char *root, const char *model, bool unfinished, Error *e)
 {
     char *parent = path_join(root, model), *newest = NULL, **names = NULL;
     struct timespec best = {0}, when;
@@ -111,7 +111,7 @@ char *run_folder_newest_unfinished(const char *root, const char *model, Error *e
     }
     for (int i = 0; i < count; i++) {
         char *run = path_join(parent, names[i]);
-        if (started_at(run, &when) && !run_folder_finished(run) && (!newest || later(when, best))) {
+        if (started_at(run, &when) && !(unfinished && run_folder_finished(run)) && (!newest || later(when, best))) {
             mem_free(newest);
             newest = str_copy(run);
             best = when;
@@ -120,7 +120,17 @@ char *run_folder_newest_unfinished(const char *root, const char *model, Error *e
     }
     names_free(names, count);
     if (!newest)
-        error_set(e, "--resume: no unfinished run in %s", parent);
+        error_set(e, unfinished ? "--resume: no unfinished run in %s" : "no run in %s; train one first", parent);
     mem_free(parent);
     return newest;
+}
+
+char *run_folder_newest_unfinished(const char *root, const char *model, Error *e)
+{
+    return newest_run(root, model, true, e);
+}
+
+char *run_folder_newest(const char *root, const char *model, Error *e)
+{
+    return newest_run(root, model, false, e);
 }

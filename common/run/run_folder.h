@@ -15,3 +15,6 @@ bool run_folder_finished(const char *run);
 
 /* The unfinished run of a model that was started last, for `--resume` alone (free it). NULL with a line: none. */
 char *run_folder_newest_unfinished(const char *root, const char *model, Error *e);
+
+/* The run of a model that was started last, finished or not (free it). NULL with a line: none. */
+char *run_folder_newest(const char *root, const char *model, Error *e);

@@ -4,6 +4,7 @@
 #include "common/data/order.h"
 #include "common/data/transform.h"
 
+#include <stdio.h>
 #include <string.h>
 
 /* The normalisation of the recipe (ImageNet's). */

@@ -81,6 +81,10 @@ int classification_rank(const float *logits, int classes, int64_t label);
 /* The best and the worst pictures, curves, confusion matrix, config and machine: <run>/report.html. */
 bool classification_report(Job *job, Dataset *test, const ImageTransform *transform, const Tally *tally, Error *e);
 
+/* Writes a PNG: the image of a file as the network gets it, and its attention maps laid over it, side by side. Prints the
+ * classes it is taken for. */
+bool classification_show_attention(Job *job, const char *image, const char *out, Error *e);
+
 ImageTransform classification_transform(const DataConfig *d, bool train);
 
 /* The training set without what is held out for validation, the held-out part (*held NULL: nothing), or the test set. */

@@ -19,7 +19,8 @@ static bool print_config(const Program *p, const char *name, bool with_data, Err
     tape_macs_reset(job.tape);
     p->model->trace(job.tape, job.network, s->model);
     Readable parameters = readable_count(params_elements(job.params));
-    printf("%-16s %14s parameters  %9.3f GMACs  %4d tensors", name, parameters.text, tape_macs(job.tape) / 1e9,
+    double giga = tape_macs(job.tape) / 1e9;
+    printf("%-16s %14s parameters  %9.*f GMACs  %4d tensors", name, parameters.text, giga < 0.1 ? 6 : 3, giga,
            params_count(job.params));
     if (with_data) {
         Str where = {0};
