@@ -1,5 +1,5 @@
 /* A run that is killed at any instant finds its newest checkpoint whole; a full disk costs one line. */
-#include "run/scratch.h"
+#include "run_floor/scratch.h"
 #include "common/run/checkpoint.h"
 
 #include <errno.h>

@@ -1,4 +1,4 @@
-#include "run/scratch.h"
+#include "run_floor/scratch.h"
 #include "common/run/metrics.h"
 
 #include <math.h>

@@ -1,4 +1,4 @@
-#include "run/scratch.h"
+#include "run_floor/scratch.h"
 #include "common/run/progress.h"
 #include "common/run/readable.h"
 

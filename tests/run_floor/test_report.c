@@ -1,4 +1,4 @@
-#include "run/scratch.h"
+#include "run_floor/scratch.h"
 #include "common/data/image_file.h"
 #include "common/run/picture.h"
 #include "common/run/report.h"

@@ -1,4 +1,4 @@
-#include "run/scratch.h"
+#include "run_floor/scratch.h"
 #include "common/run/append.h"
 #include "common/run/tensorboard.h"
 
