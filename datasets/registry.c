@@ -8,8 +8,10 @@
 #include <stdlib.h>
 #include <string.h>
 
-const DatasetFormat *const dataset_formats[] = {&fashion_mnist_format, &mnist_format, &imagenet_format,
-                                                &imagefolder_format, NULL};
+const DatasetFormat *const dataset_formats[] = {
+    &fashion_mnist_format, &mnist_format,       &cifar10_format, &cifar100_format,
+    &imagenet_format,      &imagefolder_format, &shapes_format,  NULL,
+};
 
 const DatasetFormat *dataset_format(const char *name, Error *e)
 {

@@ -1,0 +1,109 @@
+/* A generated set that needs two scales to be told apart: a coarse shape (disc, square, cross) of random place, size and
+ * colours, filled with a fine texture (stripes along or across, or a checker, of 1 or 2 pixels), on noise. 24 x 24 RGB,
+ * nine classes; sample i is a function of i alone. */
+#include "common/base/memory.h"
+#include "common/tensor/random.h"
+#include "datasets/formats.h"
+
+#include <stdlib.h>
+
+enum {
+    SIDE = 24,
+    SHAPES = 3,
+    TEXTURES = 3,
+    CLASSES = SHAPES * TEXTURES,
+    TRAIN_COUNT = 6000,
+    TEST_COUNT = 1500,
+    SEED = 24
+};
+
+typedef enum Shape { DISC, SQUARE, CROSS } Shape;
+typedef enum Texture { HORIZONTAL, VERTICAL, CHECKER } Texture;
+
+/* One picture's draws. */
+typedef struct Figure {
+    Shape shape;
+    Texture texture;
+    int radius, x, y;  /* centre */
+    int stripe, phase; /* pixels */
+    uint8_t colours[2][3];
+} Figure;
+
+static Figure figure_draw(int label, Random *random)
+{
+    Figure f = {.shape = (Shape)(label / TEXTURES), .texture = (Texture)(label % TEXTURES)};
+    f.radius = 6 + (int)random_integer(random, 4);
+    f.x = f.radius + (int)random_integer(random, SIDE - 2 * f.radius);
+    f.y = f.radius + (int)random_integer(random, SIDE - 2 * f.radius);
+    f.stripe = 1 + (int)random_integer(random, 2);
+    f.phase = (int)random_integer(random, 2 * f.stripe);
+    for (int c = 0; c < 3; c++) {
+        int colour = (int)random_integer(random, 256);
+        f.colours[0][c] = (uint8_t)colour;
+        f.colours[1][c] = (uint8_t)(colour < 128 ? colour + 100 : colour - 100);
+    }
+    return f;
+}
+
+static bool inside(const Figure *f, int x, int y)
+{
+    int dx = abs(x - f->x), dy = abs(y - f->y), r = f->radius;
+    switch (f->shape) {
+    case DISC:
+        return dx * dx + dy * dy <= r * r;
+    case SQUARE:
+        return MAX(dx, dy) * 8 <= r * 7; /* about the disc's area */
+    default:
+        return MIN(dx, dy) * 5 <= r * 2 && MAX(dx, dy) <= r;
+    }
+}
+
+/* Which of the two colours the texture shows at a pixel. */
+static int texture_at(const Figure *f, int x, int y)
+{
+    int column = (x + f->phase) / f->stripe, row = (y + f->phase) / f->stripe;
+    return (f->texture == HORIZONTAL ? row : f->texture == VERTICAL ? column : row + column) & 1;
+}
+
+static uint8_t noisy(int value, int spread, Random *random)
+{
+    int v = value + (int)random_integer(random, 2 * spread + 1) - spread;
+    return (uint8_t)(v < 0 ? 0 : v > 255 ? 255 : v);
+}
+
+static void draw_sample(int label, Random *random, uint8_t *pixels)
+{
+    enum { FIGURE_NOISE = 24, GROUND_NOISE = 64, GROUND = 128 };
+    Figure f = figure_draw(label, random);
+    for (int y = 0; y < SIDE; y++)
+        for (int x = 0; x < SIDE; x++)
+            for (int c = 0; c < 3; c++)
+                *pixels++ = inside(&f, x, y) ? noisy(f.colours[texture_at(&f, x, y)][c], FIGURE_NOISE, random)
+                                             : noisy(GROUND, GROUND_NOISE, random);
+}
+
+static Dataset *shapes_open(const char *path, DatasetPart part, Error *e)
+{
+    (void)path;
+    (void)e;
+    static const char *const names[CLASSES] = {"disc along",   "disc across",   "disc checker",
+                                               "square along", "square across", "square checker",
+                                               "cross along",  "cross across",  "cross checker"};
+    int count = part == PART_TRAIN ? TRAIN_COUNT : TEST_COUNT, first = part == PART_TRAIN ? 0 : TRAIN_COUNT;
+    uint8_t *pixels = mem_new((size_t)count * SIDE * SIDE * 3), *labels = mem_new((size_t)count);
+    for (int i = 0; i < count; i++) {
+        labels[i] = (uint8_t)(i % CLASSES);
+        Random random = random_at(SEED, STREAM_DATA, (uint32_t)(first + i), 0);
+        draw_sample(labels[i], &random, pixels + (size_t)i * SIDE * SIDE * 3);
+    }
+    return dataset_in_memory(count, SIDE, SIDE, 3, pixels, labels, CLASSES, names);
+}
+
+const DatasetFormat shapes_format = {
+    .name = "shapes",
+    .source = "generated here",
+    .licence = "MIT, as this project",
+    .layout = "nothing",
+    .open = shapes_open,
+    .generated = true,
+};
