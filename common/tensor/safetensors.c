@@ -52,16 +52,16 @@ static int read_sizes(const json_t *list, int most, int64_t *sizes)
 
 static bool read_tensor(TensorFile *file, const char *name, const json_t *entry, RangeList *list, Error *e)
 {
-    int64_t shape[TENSOR_MAX_RANK], offsets[2];
+    int64_t shape[MAX_RANK], offsets[2];
     StoredType type;
     const char *dtype = json_string_value(json_object_get(entry, "dtype"));
     if (!dtype)
         return error_set(e, "tensor '%s' has no dtype", name);
     if (!stored_type_find(dtype, &type))
         return error_set(e, "tensor '%s' has the dtype '%.40s', which is not read", name, dtype);
-    int rank = read_sizes(json_object_get(entry, "shape"), TENSOR_MAX_RANK, shape);
+    int rank = read_sizes(json_object_get(entry, "shape"), MAX_RANK, shape);
     if (rank < 0)
-        return error_set(e, "tensor '%s': its shape is no list of at most %d sizes", name, TENSOR_MAX_RANK);
+        return error_set(e, "tensor '%s': its shape is no list of at most %d sizes", name, MAX_RANK);
     if (read_sizes(json_object_get(entry, "data_offsets"), 2, offsets) != 2)
         return error_set(e, "tensor '%s': its data_offsets are no two offsets", name);
     if (!tensor_file_add(file, name, strlen(name), type, rank, shape, e))

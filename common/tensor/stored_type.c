@@ -53,14 +53,24 @@ StoredType stored_type_of(DType type)
     return stored[type];
 }
 
+/* 2^n of a normal double, by its exponent bits: ldexp would be most of the time that reading F16 takes. */
+static double power_of_two(int n)
+{
+    union {
+        uint64_t bits;
+        double value;
+    } u = {(uint64_t)(n + 1023) << 52};
+    return u.value;
+}
+
 /* The value of a small IEEE-like float: sign, exponent bits with their bias, mantissa bits. Infinities and NaN are the
- * caller's. */
+ * caller's. Exponent 0 means the power of exponent 1 without the leading one. */
 static double small_float(unsigned bits, int exponent_bits, int mantissa_bits, int bias)
 {
     unsigned mantissa = bits & ((1u << mantissa_bits) - 1);
     int exponent = (int)(bits >> mantissa_bits & ((1u << exponent_bits) - 1));
-    double size = exponent ? ldexp(mantissa + (double)(1u << mantissa_bits), exponent - bias - mantissa_bits)
-                           : ldexp(mantissa, 1 - bias - mantissa_bits);
+    unsigned leading = exponent ? 1u << mantissa_bits : 0;
+    double size = (mantissa + leading) * power_of_two(MAX(exponent, 1) - bias - mantissa_bits);
     return bits >> (exponent_bits + mantissa_bits) ? -size : size;
 }
 

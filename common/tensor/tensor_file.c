@@ -216,7 +216,7 @@ static bool read_strided(const TensorFile *file, const FileTensor *tensor, const
 {
     size_t bytes = stored_type_bytes(tensor->place->type);
     unsigned char block[GATHER_BLOCK * sizeof(double)];
-    int64_t index[TENSOR_MAX_RANK] = {0}, at = tensor->place->offset, bad;
+    int64_t index[MAX_RANK] = {0}, at = tensor->place->offset, bad;
     for (int64_t done = 0; done < tensor->count; done += GATHER_BLOCK) {
         int64_t n = MIN(tensor->count - done, GATHER_BLOCK);
         gather(tensor, storage, index, &at, n, block);

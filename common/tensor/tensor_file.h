@@ -3,9 +3,7 @@
  * Nothing in a file is executed, and a hostile file costs bounded memory. One thread at a time reads a TensorFile. */
 #pragma once
 #include "common/base/error.h"
-#include "common/kernels/dtype.h"
-
-enum { TENSOR_MAX_RANK = 8 };
+#include "common/tensor/tensor.h"
 
 typedef struct TensorFile TensorFile;
 
@@ -15,7 +13,7 @@ typedef struct FileTensor {
     const char *name;
     const char *type;
     int rank;
-    int64_t shape[TENSOR_MAX_RANK];
+    int64_t shape[MAX_RANK];
     int64_t count;                       /* elements */
     const struct FileTensorPlace *place; /* the reader's own */
 } FileTensor;
@@ -54,7 +52,7 @@ typedef struct TensorToWrite {
     const char *name;
     DType type;
     int rank;
-    int64_t shape[TENSOR_MAX_RANK];
+    int64_t shape[MAX_RANK];
     const void *data;
 } TensorToWrite;
 

@@ -11,7 +11,7 @@
 typedef struct FileTensorPlace {
     StoredType type;
     int64_t storage; /* the format's own number of it */
-    int64_t offset, stride[TENSOR_MAX_RANK];
+    int64_t offset, stride[MAX_RANK];
 } FileTensorPlace;
 
 typedef struct FileMetadata {
@@ -33,7 +33,7 @@ struct TensorFile {
     void *format;
 };
 
-/* Appends a tensor (its name is copied) with the row-major strides of its shape. rank <= TENSOR_MAX_RANK, shape >= 0.
+/* Appends a tensor (its name is copied) with the row-major strides of its shape. rank <= MAX_RANK, shape >= 0.
  * False: more elements than an int64 of bytes counts. */
 bool tensor_file_add(TensorFile *file, const char *name, size_t name_bytes, StoredType type, int rank,
                      const int64_t *shape, Error *e);

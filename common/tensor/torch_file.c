@@ -139,10 +139,10 @@ static const PickleValue *as_tensor(const PickleValue *value)
     return tag == TAG_TENSOR || tag == TAG_TENSOR_V3 ? value : NULL;
 }
 
-/* A tuple of at most TENSOR_MAX_RANK integers >= 0; -1: it is not. */
+/* A tuple of at most MAX_RANK integers >= 0; -1: it is not. */
 static int read_sizes(const PickleValue *tuple, int64_t *sizes)
 {
-    if (tuple->kind != PICKLE_TUPLE || tuple->list.count > TENSOR_MAX_RANK)
+    if (tuple->kind != PICKLE_TUPLE || tuple->list.count > MAX_RANK)
         return -1;
     for (size_t i = 0; i < tuple->list.count; i++) {
         const PickleValue *size = tuple->list.items[i];
@@ -185,7 +185,7 @@ static bool read_tensor(TensorFile *file, const PickleValue *name, const PickleV
     size_t count = tensor->object.arguments->list.count, metadata = v3 ? 7 : 6;
     const char *text = name->text.bytes;
     int length = (int)MIN(name->text.length, 400);
-    int64_t shape[TENSOR_MAX_RANK], stride[TENSOR_MAX_RANK] = {0};
+    int64_t shape[MAX_RANK], stride[MAX_RANK] = {0};
     StoredType type;
     if (count < (v3 ? 7 : 4) || count > metadata + 1 || argument[0]->kind != PICKLE_PERSISTENT ||
         argument[1]->kind != PICKLE_INT || argument[1]->integer < 0)
@@ -196,7 +196,7 @@ static bool read_tensor(TensorFile *file, const PickleValue *name, const PickleV
     int rank = read_sizes(argument[2], shape);
     if (rank < 0 || read_sizes(argument[3], stride) != rank)
         return error_set(e, "tensor '%.*s': its size and stride are no two lists of at most %d numbers", length, text,
-                         TENSOR_MAX_RANK);
+                         MAX_RANK);
     const TorchStorage *storage = &storages->items[argument[0]->persistent.slot];
     if (!read_type(storage, v3 ? argument[6] : NULL, &type))
         return error_set(e, "tensor '%.*s' has a type that does not fit its storage", length, text);
