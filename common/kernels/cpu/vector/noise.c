@@ -1,4 +1,4 @@
-/* Random numbers: LANES blocks of Philox (common/kernels/philox.h) at a time. The numbers are the same at every level;
+/* Random numbers: 2 LANES blocks of Philox (common/kernels/philox.h) at a time. The numbers are the same at every level;
  * the scalar philox_block is their definition. */
 #include "common/kernels/cpu/vector/levels.h"
 #include "common/kernels/cpu/vector/rows.h"
@@ -6,7 +6,7 @@
 typedef uint32_t VecWord __attribute__((vector_size(LANES * 4)));
 typedef uint64_t VecLong __attribute__((vector_size(LANES * 4)));
 
-enum { GROUP = 4 * LANES }; /* words made at a time */
+enum { GROUP = 8 * LANES }; /* words made at a time */
 
 /* The 64-bit products of `factor` and each lane, as upper and lower words: even and odd lanes are multiplied apart. */
 static inline void multiply_wide(VecWord a, uint32_t factor, VecWord *high, VecWord *low)
@@ -18,34 +18,57 @@ static inline void multiply_wide(VecWord a, uint32_t factor, VecWord *high, VecW
     *high = (VecWord)((even >> 32) | (odd & ~lower));
 }
 
-/* The GROUP words of the blocks from `block` on. Lane 4k + j computes block j LANES/4 + k, so that transposing 4 x 4
- * words inside each quarter puts them in order. */
-static inline void philox_group(PhiloxDraw d, uint64_t block, uint32_t *words)
+/* The counters of a group of LANES blocks, one word of each block a vector. */
+typedef struct Counters {
+    VecWord c[4];
+} Counters;
+
+/* Lane 4k + j holds block j LANES/4 + k, so that transposing 4 x 4 words inside each quarter puts them in order. */
+static inline Counters counters_from(PhiloxDraw d, uint64_t block)
 {
-    VecWord c0, c1;
-    for (int lane = 0; lane < LANES; lane++) {
-        uint64_t b = block + (uint64_t)(lane % 4 * (LANES / 4) + lane / 4);
-        c0[lane] = (uint32_t)b;
-        c1[lane] = (uint32_t)(b >> 32);
-    }
-    VecWord c2 = (VecWord){0} + d.site, c3 = (VecWord){0} + d.step;
-    uint32_t key0 = d.seed, key1 = d.stream;
-    for (int round = 0; round < 10; round++) {
-        VecWord high0, low0, high2, low2;
-        multiply_wide(c0, 0xD2511F53u, &high0, &low0);
-        multiply_wide(c2, 0xCD9E8D57u, &high2, &low2);
-        c0 = high2 ^ c1 ^ key0;
-        c2 = high0 ^ c3 ^ key1;
-        c1 = low2;
-        c3 = low0;
-        key0 += 0x9E3779B9u;
-        key1 += 0xBB67AE85u;
-    }
-    VecBits a = VEC_OP(unpacklo_epi32)((VecBits)c0, (VecBits)c1), b = VEC_OP(unpacklo_epi32)((VecBits)c2, (VecBits)c3);
-    VecBits e = VEC_OP(unpackhi_epi32)((VecBits)c0, (VecBits)c1), f = VEC_OP(unpackhi_epi32)((VecBits)c2, (VecBits)c3);
+    VecWord ahead;
+    for (int lane = 0; lane < LANES; lane++)
+        ahead[lane] = (uint32_t)(lane % 4 * (LANES / 4) + lane / 4);
+    Counters c;
+    c.c[0] = ahead + (uint32_t)block;
+    c.c[1] = (uint32_t)(block >> 32) - (VecWord)(c.c[0] < ahead); /* a comparison that holds is -1: the carry */
+    c.c[2] = (VecWord){0} + d.site;
+    c.c[3] = (VecWord){0} + d.step;
+    return c;
+}
+
+static inline void philox_round(Counters *c, uint32_t key0, uint32_t key1)
+{
+    VecWord high0, low0, high2, low2;
+    multiply_wide(c->c[0], 0xD2511F53u, &high0, &low0);
+    multiply_wide(c->c[2], 0xCD9E8D57u, &high2, &low2);
+    *c = (Counters){{high2 ^ c->c[1] ^ key0, low2, high0 ^ c->c[3] ^ key1, low0}};
+}
+
+static inline void store_words(const Counters *c, uint32_t *words)
+{
+    VecBits a = VEC_OP(unpacklo_epi32)((VecBits)c->c[0], (VecBits)c->c[1]);
+    VecBits b = VEC_OP(unpacklo_epi32)((VecBits)c->c[2], (VecBits)c->c[3]);
+    VecBits e = VEC_OP(unpackhi_epi32)((VecBits)c->c[0], (VecBits)c->c[1]);
+    VecBits f = VEC_OP(unpackhi_epi32)((VecBits)c->c[2], (VecBits)c->c[3]);
     VecBits rows[4] = {VEC_OP(unpacklo_epi64)(a, b), VEC_OP(unpackhi_epi64)(a, b), VEC_OP(unpacklo_epi64)(e, f),
                        VEC_OP(unpackhi_epi64)(e, f)};
     memcpy(words, rows, sizeof rows);
+}
+
+/* The GROUP words of the blocks from `block` on: two halves side by side, because each waits for its products. */
+static inline void philox_group(PhiloxDraw d, uint64_t block, uint32_t *words)
+{
+    Counters a = counters_from(d, block), b = counters_from(d, block + LANES);
+    uint32_t key0 = d.seed, key1 = d.stream;
+    for (int round = 0; round < 10; round++) {
+        philox_round(&a, key0, key1);
+        philox_round(&b, key0, key1);
+        key0 += 0x9E3779B9u;
+        key1 += 0xBB67AE85u;
+    }
+    store_words(&a, words);
+    store_words(&b, words + 4 * LANES);
 }
 
 /* Room for the words number .. number + n - 1, n <= BLOCK, of a draw and those that fill the last vector. They may begin

@@ -85,7 +85,13 @@ static inline void vec_store_upto(float *p, Vec v, int64_t live)
 
 static inline Vec vec_select(VecInt mask, Vec yes, Vec no)
 {
+#if defined(__AVX512F__)
+    return (Vec)_mm512_mask_blend_ps(_mm512_movepi32_mask((__m512i)mask), (__m512)no, (__m512)yes);
+#elif defined(__AVX2__)
+    return (Vec)_mm256_blendv_ps((__m256)no, (__m256)yes, (__m256)mask);
+#else
     return (Vec)((mask & (VecInt)yes) | (~mask & (VecInt)no));
+#endif
 }
 
 /* The first n lanes of v, the others 0. */
@@ -99,28 +105,12 @@ static inline Vec vec_first(Vec v, int64_t n)
 /* a > b ? a : b and a < b ? a : b; where either is NaN that is b. */
 static inline Vec vec_max(Vec a, Vec b)
 {
-#if defined(__AVX512F__)
-    return (Vec)_mm512_max_ps((__m512)a, (__m512)b);
-#elif defined(__AVX2__)
-    return (Vec)_mm256_max_ps((__m256)a, (__m256)b);
-#elif defined(__SSE2__)
-    return (Vec)_mm_max_ps((__m128)a, (__m128)b);
-#else
-    return vec_select(a > b, a, b);
-#endif
+    return (Vec)VEC_OP(max_ps)(a, b);
 }
 
 static inline Vec vec_min(Vec a, Vec b)
 {
-#if defined(__AVX512F__)
-    return (Vec)_mm512_min_ps((__m512)a, (__m512)b);
-#elif defined(__AVX2__)
-    return (Vec)_mm256_min_ps((__m256)a, (__m256)b);
-#elif defined(__SSE2__)
-    return (Vec)_mm_min_ps((__m128)a, (__m128)b);
-#else
-    return vec_select(a < b, a, b);
-#endif
+    return (Vec)VEC_OP(min_ps)(a, b);
 }
 
 /* Whether a mask (lanes of 0 or -1) has a lane that is set. */
@@ -204,8 +194,8 @@ static inline VecHalf vec_to_half(Vec v)
  * Below -87.3 it is 0 (denormals are not made), above 88.7 infinity; NaN stays NaN. */
 static inline Vec vec_exp(Vec x)
 {
-    Vec low = vec_set(-87.33654f), high = vec_set(88.72283f);
-    Vec inside = vec_min(vec_max(x, low), high);
+    Vec low = vec_set(-87.33654f), high = vec_set(89.0f); /* e^89 overflows by itself */
+    Vec inside = vec_min(high, vec_max(low, x));
     Vec shifted = inside * 1.44269504089f + 12582912.0f; /* 1.5 * 2^23: rounds to the nearest integer */
     Vec n = shifted - 12582912.0f;
     Vec r = inside - n * 0.693359375f;
@@ -217,12 +207,14 @@ static inline Vec vec_exp(Vec x)
     p = p * r + 1.6666665459e-1f;
     p = p * r + 5.0000001201e-1f;
     p = p * (r * r) + r + 1.0f;
+#if defined(__AVX512F__)
+    Vec y = (Vec)_mm512_scalef_ps((__m512)p, (__m512)n);
+#else
     /* 2^n in two factors, so that n = 128 and n = -126 stay representable on the way. */
     VecInt e = (VecInt)shifted - 0x4B400000, half = e >> 1;
     Vec y = p * (Vec)((half + 127) << 23) * (Vec)((e - half + 127) << 23);
-    y = vec_select(x < low, vec_set(0.0f), y);
-    y = vec_select(x > high, vec_set(__builtin_inff()), y);
-    return vec_select(x == x, y, x);
+#endif
+    return vec_select(x < low, vec_set(0.0f), y);
 }
 
 /* 2^x to 2 ulp for x < 127: n is x rounded to an integer, a polynomial of degree 5 in x - n (minimax, 9e-8), and n added
