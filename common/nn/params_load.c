@@ -61,7 +61,7 @@ static void match(Params *p, const TensorFile *file, const LoadOptions *o, const
         }
     }
     for (int j = 0; j < tensor_file_count(file); j++)
-        if (!used[j])
+        if (!used[j] && str_starts(tensor_file_at(file, j)->name, o->prefix ? o->prefix : ""))
             list_name(&r->unused, &r->unused_count, tensor_file_at(file, j)->name);
 }
 
