@@ -78,6 +78,10 @@ typedef struct LoadOptions {
     const char *prefix;
     const char *skip;
     bool (*rename)(const char *name, char renamed[static 256]);
+    /* May make a tensor of another shape fit (position embeddings for another resolution): values [of the stored shape] ->
+     * out [of the parameter's]; false: it does not. NULL: nothing is adapted. */
+    bool (*adapt)(void *user, const Param *param, Shape stored, const float *values, float *out);
+    void *adapt_user;
 } LoadOptions;
 
 bool params_load(Params *p, const TensorFile *file, const LoadOptions *options, LoadReport *report, Error *e);
