@@ -21,6 +21,7 @@ static pthread_mutex_t choosing = PTHREAD_MUTEX_INITIALIZER;
 #define LEVEL_BACKEND(level)                                                                                           \
     ((Backend){.name = "cpu",                                                                                          \
                .matmul = dnnl_matmul_kernels,                                                                          \
+               .convolution = dnnl_convolution_kernels,                                                                \
                .attention = attention_kernels_##level,                                                                 \
                .norm = norm_kernels_##level,                                                                           \
                .elementwise = elementwise_kernels_##level,                                                             \

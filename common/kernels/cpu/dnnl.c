@@ -251,12 +251,27 @@ Packing *plan_packing(Plan *plan)
     return &plan->packing;
 }
 
-void plan_set_packing(Plan *plan, int name, Layout source)
+static Layout named_layout(const Plan *plan, int name)
 {
     int i = 0;
     while (plan->names[i] != name)
         i++;
-    plan->packing = packing_new(source, argument_layout(plan, i));
+    return argument_layout(plan, i);
+}
+
+void plan_set_packing(Plan *plan, int name, Layout source)
+{
+    plan->packing = packing_new(source, named_layout(plan, name));
+}
+
+void plan_set_unpacking(Plan *plan, int name, Layout target, bool add)
+{
+    plan->packing = unpacking_new(named_layout(plan, name), target, add);
+}
+
+size_t plan_place_bytes(const Plan *plan, int place)
+{
+    return dnnl_memory_desc_get_size(argument_layout(plan, place));
 }
 
 /* ---- running ---- */

@@ -7,6 +7,7 @@
 #include "common/kernels/matmul.h"
 
 extern const MatmulKernels dnnl_matmul_kernels;
+extern const ConvolutionKernels dnnl_convolution_kernels;
 
 /* Keeps oneDNN to the instructions of a level (plain, avx2, avx512, avx512_bf16). Only before the first product, and
  * only where a level was asked for: without it oneDNN takes the best that it knows for this machine (AMX, ...). */

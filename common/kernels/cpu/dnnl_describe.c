@@ -11,15 +11,24 @@ dnnl_data_type_t dnnl_type(DType type)
 
 /* oneDNN names the spatial sizes of a convolution in arrays, and counts a dense kernel as dilation 0. */
 typedef struct Window {
-    dnnl_dims_t stride, dilation, pad_before, pad_after;
+    dnnl_dims_t kernel, stride, dilation, pad_before, pad_after;
 } Window;
 
 static Window window_of(const ImageKey *k)
 {
-    return (Window){.stride = {k->stride_height, k->stride_width},
+    return (Window){.kernel = {k->kernel_height, k->kernel_width},
+                    .stride = {k->stride_height, k->stride_width},
                     .dilation = {k->dilation_height - 1, k->dilation_width - 1},
                     .pad_before = {k->pad_top, k->pad_left},
                     .pad_after = {k->pad_bottom, k->pad_right}};
+}
+
+static dnnl_alg_kind_t pooling_algorithm(const ImageKey *k)
+{
+    static const dnnl_alg_kind_t algorithms[] = {[POOL_MAX] = dnnl_pooling_max,
+                                                 [POOL_AVERAGE] = dnnl_pooling_avg_exclude_padding,
+                                                 [POOL_AVERAGE_WITH_PADDING] = dnnl_pooling_avg_include_padding};
+    return algorithms[k->pooling];
 }
 
 #if DNNL_VERSION_MAJOR >= 3
@@ -89,6 +98,28 @@ dnnl_primitive_desc_t describe_convolution_by_weight(const ImageKey *k, Layout x
     DNNL(dnnl_convolution_backward_weights_primitive_desc_create(&made, plan_engine(), dnnl_convolution_direct, x,
                                                                  dweight, dbias, dy, w.stride, w.dilation, w.pad_before,
                                                                  w.pad_after, forward, attributes));
+    return made;
+}
+
+dnnl_primitive_desc_t describe_pooling(const ImageKey *k, bool training, Layout x, Layout y,
+                                       dnnl_primitive_attr_t attributes)
+{
+    Window w = window_of(k);
+    dnnl_primitive_desc_t made;
+    DNNL(dnnl_pooling_forward_primitive_desc_create(
+        &made, plan_engine(), training ? dnnl_forward_training : dnnl_forward_inference, pooling_algorithm(k), x, y,
+        w.stride, w.kernel, w.dilation, w.pad_before, w.pad_after, attributes));
+    return made;
+}
+
+dnnl_primitive_desc_t describe_pooling_gradient(const ImageKey *k, Layout dx, Layout dy, dnnl_primitive_desc_t forward,
+                                                dnnl_primitive_attr_t attributes)
+{
+    Window w = window_of(k);
+    dnnl_primitive_desc_t made;
+    DNNL(dnnl_pooling_backward_primitive_desc_create(&made, plan_engine(), pooling_algorithm(k), dx, dy, w.stride,
+                                                     w.kernel, w.dilation, w.pad_before, w.pad_after, forward,
+                                                     attributes));
     return made;
 }
 
@@ -174,6 +205,27 @@ dnnl_primitive_desc_t describe_convolution_by_weight(const ImageKey *k, Layout x
     return describe(&operation, forward, attributes);
 }
 
+dnnl_primitive_desc_t describe_pooling(const ImageKey *k, bool training, Layout x, Layout y,
+                                       dnnl_primitive_attr_t attributes)
+{
+    Window w = window_of(k);
+    dnnl_pooling_v2_desc_t operation;
+    DNNL(dnnl_pooling_v2_forward_desc_init(&operation, training ? dnnl_forward_training : dnnl_forward_inference,
+                                           pooling_algorithm(k), x, y, w.stride, w.kernel, w.dilation, w.pad_before,
+                                           w.pad_after));
+    return describe(&operation, NULL, attributes);
+}
+
+dnnl_primitive_desc_t describe_pooling_gradient(const ImageKey *k, Layout dx, Layout dy, dnnl_primitive_desc_t forward,
+                                                dnnl_primitive_attr_t attributes)
+{
+    Window w = window_of(k);
+    dnnl_pooling_v2_desc_t operation;
+    DNNL(dnnl_pooling_v2_backward_desc_init(&operation, pooling_algorithm(k), dx, dy, w.stride, w.kernel, w.dilation,
+                                            w.pad_before, w.pad_after));
+    return describe(&operation, forward, attributes);
+}
+
 static void append_sum(dnnl_post_ops_t post)
 {
     DNNL(dnnl_post_ops_append_sum(post, 1));
@@ -185,6 +237,13 @@ static void append_relu(dnnl_post_ops_t post)
 }
 
 #endif
+
+dnnl_primitive_desc_t describe_reorder(Layout from, Layout to, dnnl_primitive_attr_t attributes)
+{
+    dnnl_primitive_desc_t made;
+    DNNL(dnnl_reorder_primitive_desc_create(&made, from, plan_engine(), to, plan_engine(), attributes));
+    return made;
+}
 
 dnnl_primitive_attr_t plan_attributes(bool add, bool relu)
 {

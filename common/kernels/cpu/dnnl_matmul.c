@@ -5,36 +5,6 @@
 #include "common/kernels/cpu/dnnl_plan.h"
 #include <string.h>
 
-/* A factor or result: how it lies, and where. */
-typedef struct Matrix {
-    MatrixKey key;
-    const void *data;
-} Matrix;
-
-/* [rows, columns]. The stride along an axis of one element is never used: it is made the contiguous one, so that such
- * matrices share a plan. */
-static Matrix matrix_of(int64_t rows, int64_t columns, Rows m, bool transposed)
-{
-    MatrixKey key = {.rows = rows, .columns = columns, .batch = 1, .type = m.type};
-    key.row_stride = transposed ? 1 : rows == 1 ? columns : m.stride;
-    key.column_stride = !transposed ? 1 : columns == 1 ? rows : m.stride;
-    return (Matrix){key, m.data};
-}
-
-static const char *matrix_at(const Matrix *m, int64_t item, int64_t row)
-{
-    int64_t element = (m->key.batch > 1 ? item * m->key.batch_stride : 0) + row * m->key.row_stride;
-    return (const char *)m->data + element * (int64_t)dtype_bytes((DType)m->key.type);
-}
-
-static Layout matrix_layout(const MatrixKey *m, bool batched)
-{
-    int64_t dims[] = {m->batch, m->rows, m->columns};
-    int64_t batch_stride = m->batch > 1 ? m->batch_stride : MAX(m->rows * m->row_stride, m->columns * m->column_stride);
-    int64_t strides[] = {batch_stride, m->row_stride, m->column_stride};
-    return layout_strided((DType)m->type, batched ? 3 : 2, dims + !batched, strides + !batched);
-}
-
 static Layout bias_layout(int64_t n)
 {
     return layout_strided(F32, 2, (int64_t[]){1, n}, (int64_t[]){n, 1});
@@ -121,58 +91,6 @@ static void product(const Exec *exec, Matrix a, Matrix b, Matrix c, const float 
         p.last_weight = p.last == p.full ? p.weight : weight_place(exec, p.last, use, weight, WORK_WEIGHT_LAST);
     }
     tasks_run(exec, item_tasks * p.row_tasks, flops_of_row * (double)m * (double)batch, product_task, &p);
-}
-
-static void build_conversion(Plan *plan, const PlanKey *key)
-{
-    Layout from = matrix_layout(&key->convert.from, false), to = matrix_layout(&key->convert.to, false);
-    dnnl_primitive_attr_t attributes = plan_attributes(false, false);
-    dnnl_primitive_desc_t reorder;
-    DNNL(dnnl_reorder_primitive_desc_create(&reorder, from, plan_engine(), to, plan_engine(), attributes));
-    DNNL(dnnl_primitive_attr_destroy(attributes));
-    plan_set(plan, reorder, (int[]){DNNL_ARG_FROM, DNNL_ARG_TO}, 2);
-    layout_free(from);
-    layout_free(to);
-}
-
-typedef struct Conversion {
-    Matrix from, to;
-    int64_t step;
-    Plan *full, *last;
-} Conversion;
-
-static Plan *conversion_plan(const Exec *exec, const Conversion *c, int64_t rows)
-{
-    PlanKey key;
-    memset(&key, 0, sizeof key);
-    key.build = build_conversion;
-    key.convert = (ConvertKey){c->from.key, c->to.key};
-    key.convert.from.rows = key.convert.to.rows = rows;
-    return plan_get(exec, &key);
-}
-
-static void conversion_task(void *context, int64_t index, int thread)
-{
-    const Conversion *c = context;
-    int64_t row = index * c->step;
-    Place places[] = {{matrix_at(&c->from, 0, row), NULL}, {matrix_at(&c->to, 0, row), NULL}};
-    plan_run(row + c->step <= c->from.key.rows ? c->full : c->last, thread, places);
-}
-
-/* m [rows, columns] rounded to bf16 into `work`, if it is not bf16 already. */
-static Rows as_bf16(const Exec *exec, int64_t rows, int64_t columns, Rows m, Workspace work)
-{
-    if (m.type == BF16)
-        return m;
-    Rows to = {workspace(work, (size_t)(rows * columns) * 2), columns, BF16};
-    Conversion c = {.from = matrix_of(rows, columns, m, false), .to = matrix_of(rows, columns, to, false)};
-    double cost = 8. * (double)columns; /* as many flops as moving six bytes takes time */
-    c.step = task_units(rows, cost);
-    int64_t tasks = (rows + c.step - 1) / c.step;
-    c.full = conversion_plan(exec, &c, c.step);
-    c.last = conversion_plan(exec, &c, rows - (tasks - 1) * c.step);
-    tasks_run(exec, tasks, cost * (double)rows, conversion_task, &c);
-    return to;
 }
 
 static void zero_rows(int64_t m, int64_t n, Rows c)

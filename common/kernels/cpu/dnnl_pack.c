@@ -21,19 +21,29 @@ struct Packed {
     uint64_t clock; /* counts uses: the copy that was not used for longest makes room */
 };
 
-Packing packing_new(Layout source, Layout wanted)
+/* What leads from source to target; `packed` is one of the two. */
+static Packing reorder_new(Layout source, Layout target, Layout packed, bool add)
 {
-    Packing packing = {0};
-    if (dnnl_memory_desc_equal(wanted, source))
-        return packing;
-    dnnl_primitive_desc_t description;
-    DNNL(dnnl_reorder_primitive_desc_create(&description, source, plan_engine(), wanted, plan_engine(), NULL));
+    Packing packing = {.packed = layout_copy(packed), .packed_bytes = dnnl_memory_desc_get_size(packed)};
+    dnnl_primitive_attr_t attributes = plan_attributes(add, false);
+    DNNL(dnnl_primitive_attr_set_scratchpad_mode(attributes, dnnl_scratchpad_mode_library));
+    dnnl_primitive_desc_t description = describe_reorder(source, target, attributes);
     DNNL(dnnl_primitive_create(&packing.reorder, description));
     DNNL(dnnl_primitive_desc_destroy(description));
+    DNNL(dnnl_primitive_attr_destroy(attributes));
     DNNL(dnnl_memory_create(&packing.source, source, plan_engine(), DNNL_MEMORY_NONE));
-    DNNL(dnnl_memory_create(&packing.target, wanted, plan_engine(), DNNL_MEMORY_NONE));
-    packing.layout = layout_copy(wanted);
+    DNNL(dnnl_memory_create(&packing.target, target, plan_engine(), DNNL_MEMORY_NONE));
     return packing;
+}
+
+Packing packing_new(Layout source, Layout wanted)
+{
+    return dnnl_memory_desc_equal(wanted, source) ? (Packing){0} : reorder_new(source, wanted, wanted, false);
+}
+
+Packing unpacking_new(Layout source, Layout target, bool add)
+{
+    return reorder_new(source, target, source, add);
 }
 
 void packing_free(Packing *packing)
@@ -43,17 +53,30 @@ void packing_free(Packing *packing)
     DNNL(dnnl_primitive_destroy(packing->reorder));
     DNNL(dnnl_memory_destroy(packing->source));
     DNNL(dnnl_memory_destroy(packing->target));
-    layout_free(packing->layout);
+    layout_free(packing->packed);
 }
 
 /* A rearrangement is the same on any number of threads: oneDNN's own threading may do it. */
-static void pack(const Exec *exec, const Packing *packing, const Weight *weight, dnnl_memory_t to)
+static void reorder(const Exec *exec, const Packing *packing, dnnl_memory_t from, dnnl_memory_t to)
 {
-    DNNL(dnnl_memory_set_data_handle(packing->source, (void *)weight->data));
-    dnnl_exec_arg_t arguments[] = {{DNNL_ARG_FROM, packing->source}, {DNNL_ARG_TO, to}};
+    dnnl_exec_arg_t arguments[] = {{DNNL_ARG_FROM, from}, {DNNL_ARG_TO, to}};
     int threads_before = threads_set(exec->threads);
     execute(packing->reorder, 0, arguments, COUNT_OF(arguments));
     threads_set(threads_before);
+}
+
+static void pack(const Exec *exec, const Packing *packing, const Weight *weight, dnnl_memory_t to)
+{
+    DNNL(dnnl_memory_set_data_handle(packing->source, (void *)weight->data));
+    reorder(exec, packing, packing->source, to);
+}
+
+void weight_unpack(const Exec *exec, Plan *plan, const float *packed, float *target)
+{
+    const Packing *packing = plan_packing(plan);
+    DNNL(dnnl_memory_set_data_handle(packing->source, (void *)packed));
+    DNNL(dnnl_memory_set_data_handle(packing->target, target));
+    reorder(exec, packing, packing->source, packing->target);
 }
 
 static void copy_free(PackedCopy *copy)
@@ -95,10 +118,10 @@ static PackedCopy *copy_fresh(const Exec *exec, const Packing *packing, PackUse 
     if (!*weight->packed)
         *weight->packed = mem_new(sizeof **weight->packed);
     struct Packed *packed = *weight->packed;
-    PackedCopy *copy = copy_find(packed, use, weight->data, packing->layout);
+    PackedCopy *copy = copy_find(packed, use, weight->data, packing->packed);
     bool stale = !copy || copy->version != weight->version;
     if (!copy)
-        copy = copy_new(packed, packing->layout);
+        copy = copy_new(packed, packing->packed);
     if (stale) {
         pack(exec, packing, weight, copy->memory);
         copy->use = use;
@@ -116,7 +139,7 @@ Place weight_place(const Exec *exec, Plan *plan, PackUse use, const Weight *weig
         return (Place){weight->data, NULL};
     if (weight->packed)
         return (Place){NULL, copy_fresh(exec, packing, use, weight)->memory};
-    void *data = workspace(work, dnnl_memory_desc_get_size(packing->layout));
+    void *data = workspace(work, packing->packed_bytes);
     DNNL(dnnl_memory_set_data_handle(packing->target, data));
     pack(exec, packing, weight, packing->target);
     return (Place){NULL, packing->target};

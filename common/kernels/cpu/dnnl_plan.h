@@ -40,16 +40,19 @@ typedef struct ProductKey { /* c[M,N] (+)= a[M,K] b[K,N] + bias[N] */
     int64_t bias, add;
 } ProductKey;
 
-typedef struct ImageKey { /* of convolution and pooling; layouts as in ConvolutionShape */
+typedef struct ImageKey { /* of convolution and pooling */
     int64_t batch, in_channels, in_height, in_width, out_channels, out_height, out_width;
     int64_t kernel_height, kernel_width, stride_height, stride_width;
     int64_t pad_top, pad_left, pad_bottom, pad_right, dilation_height, dilation_width;
-    int64_t groups, in_channels_last, out_channels_last;
-    int64_t bias, relu, kind;
+    int64_t groups, channels_last; /* of both sides */
+    int64_t weight_stride, bias, relu, add;
+    int64_t layout_batch; /* the gradient by weight lies as it would for this batch */
+    int64_t pooling;      /* PoolingKind */
 } ImageKey;
 
-typedef struct ConvertKey {
+typedef struct ConvertKey { /* to (+)= from */
     MatrixKey from, to;
+    int64_t add;
 } ConvertKey;
 
 /* Memory that grows and is never given back: one piece a purpose. */
@@ -66,7 +69,7 @@ struct PlanKey {
         ProductKey product;
         ImageKey image;
         ConvertKey convert;
-        int64_t words[26];
+        int64_t words[28];
     };
 };
 
@@ -79,6 +82,8 @@ typedef struct Place {
     const void *data;
     dnnl_memory_t memory;
 } Place;
+
+size_t plan_place_bytes(const Plan *plan, int place);
 
 /* Runs on one thread, the `thread`-th; places in the order of the names that the builder gave. */
 void plan_run(Plan *plan, int thread, const Place *places);
@@ -97,6 +102,8 @@ int64_t task_units(int64_t units, double flops_of_unit);
 void plan_set(Plan *plan, dnnl_primitive_desc_t description, const int *names, int count);
 /* The argument `name` is a weight that lies in memory as `source` says and is packed from there. */
 void plan_set_packing(Plan *plan, int name, Layout source);
+/* The argument `name` is a weight's gradient that is brought from its own layout to `target`, overwriting or adding. */
+void plan_set_unpacking(Plan *plan, int name, Layout target, bool add);
 dnnl_primitive_attr_t plan_attributes(bool add, bool relu); /* free with dnnl_primitive_attr_destroy */
 dnnl_engine_t plan_engine(void);
 
@@ -110,17 +117,43 @@ dnnl_primitive_desc_t describe_convolution_by_weight(const ImageKey *k, Layout x
                                                      Layout dy, dnnl_primitive_desc_t forward,
                                                      dnnl_primitive_attr_t attributes);
 
+dnnl_primitive_desc_t describe_pooling(const ImageKey *k, bool training, Layout x, Layout y,
+                                       dnnl_primitive_attr_t attributes);
+dnnl_primitive_desc_t describe_pooling_gradient(const ImageKey *k, Layout dx, Layout dy, dnnl_primitive_desc_t forward,
+                                                dnnl_primitive_attr_t attributes);
+dnnl_primitive_desc_t describe_reorder(Layout from, Layout to, dnnl_primitive_attr_t attributes);
+
+/* ---- matrices (dnnl_convert.c) ---- */
+
+/* A factor or result: how it lies, and where. */
+typedef struct Matrix {
+    MatrixKey key;
+    const void *data;
+} Matrix;
+
+/* [rows, columns] of a batch of one. The stride along an axis of one element is never used: it is made the contiguous
+ * one, so that such matrices share a plan. */
+Matrix matrix_of(int64_t rows, int64_t columns, Rows m, bool transposed);
+const char *matrix_at(const Matrix *m, int64_t item, int64_t row);
+Layout matrix_layout(const MatrixKey *m, bool batched);
+
+Plan *conversion_plan(const Exec *exec, MatrixKey from, MatrixKey to, bool add); /* places: from, to */
+/* m [rows, columns] rounded to bf16 into `work`, if it is not bf16 already. */
+Rows as_bf16(const Exec *exec, int64_t rows, int64_t columns, Rows m, Workspace work);
+
 /* ---- packed weights (dnnl_pack.c) ---- */
 
-/* How a plan wants its weight, and the primitive that brings it there. */
+/* How a plan wants its weight or makes a weight's gradient, and the primitive between that and the caller's layout. */
 typedef struct Packing {
     dnnl_primitive_t reorder; /* NULL: the weight is taken as it lies */
     dnnl_memory_t source, target;
-    Layout layout;
+    Layout packed;
+    size_t packed_bytes;
 } Packing;
 
 Packing *plan_packing(Plan *plan);
 Packing packing_new(Layout source, Layout wanted);
+Packing unpacking_new(Layout source, Layout target, bool add);
 void packing_free(Packing *packing);
 
 /* The weight as the plan wants it: the parameter's copy for `use` if it is still fresh, else packed now (a tensor that
@@ -128,6 +161,8 @@ void packing_free(Packing *packing);
 typedef enum PackUse { PACK_LINEAR, PACK_LINEAR_INPUT, PACK_CONVOLUTION } PackUse;
 Place weight_place(const Exec *exec, Plan *plan, PackUse use, const Weight *weight, Workspace work);
 void packed_free(struct Packed **packed);
+/* target (+)= packed, as plan_set_unpacking said. */
+void weight_unpack(const Exec *exec, Plan *plan, const float *packed, float *target);
 
 int threads_set(int threads); /* tells OpenMP, and so oneDNN; returns what it was */
 void execute(dnnl_primitive_t primitive, int thread, const dnnl_exec_arg_t *arguments, int count);
