@@ -51,15 +51,27 @@ static int merged_axes(int rank, const int64_t *shape, const int *order, Axis *a
     return count;
 }
 
+/* `bytes` bytes; a whole row of a tile is copied without a call. */
+static inline void copy_run(void *to, const void *from, size_t bytes, size_t whole)
+{
+    if (bytes == whole)
+        memcpy(to, from, whole);
+    else
+        memcpy(to, from, bytes);
+}
+
+/* Through a tile in the cache, so that y is written by whole lines: single elements, each to a line that is still on its
+ * way, would fill the store buffer. */
 #define TRANSPOSE(type)                                                                                                \
     do {                                                                                                               \
-        const type *from = (const type *)x;                                                                            \
-        type *to = (type *)y;                                                                                          \
-        for (int64_t i0 = 0; i0 < p->inner.length; i0 += TILE) {                                                       \
-            int64_t i1 = i0 + TILE < p->inner.length ? i0 + TILE : p->inner.length;                                    \
+        type tile[TILE][TILE];                                                                                         \
+        for (int64_t first = 0; first < p->inner.length; first += TILE) {                                              \
+            int64_t n = p->inner.length - first < TILE ? p->inner.length - first : TILE;                               \
+            for (int64_t i = 0; i < n; i++)                                                                            \
+                for (int64_t j = 0; j < width; j++)                                                                    \
+                    tile[j][i] = ((const type *)x)[(first + i) * p->inner.x_step + j];                                 \
             for (int64_t j = 0; j < width; j++)                                                                        \
-                for (int64_t i = i0; i < i1; i++)                                                                      \
-                    to[j * p->across.y_step + i] = from[i * p->inner.x_step + j];                                      \
+                copy_run((type *)y + j * p->across.y_step + first, tile[j], n * sizeof(type), sizeof tile[j]);         \
         }                                                                                                              \
     } while (0)
 
