@@ -78,8 +78,10 @@ static void make_row(const Loader *l, Worker *w, Slot *slot, int r)
     int64_t wanted = batch->indices[r], position = batch->step * l->options.batch_size + r;
     Random random = random_at(l->options.seed, STREAM_DATA, (uint32_t)position, (uint32_t)batch->epoch);
     float *out = batch->images + r * row_floats(l);
-    bool good = read_sample(l, w, &batch->indices[r], &slot->errors[r]) &&
-                transform_apply(&l->options.transform, &w->sample.image, &random, &w->scratch, out, &slot->errors[r]);
+    Error *e = &slot->errors[r];
+    bool good = read_sample(l, w, &batch->indices[r], e);
+    if (good && !transform_apply(&l->options.transform, &w->sample.image, &random, &w->scratch, out, e))
+        good = error_prefix(e, "sample %lld of the data set", (long long)batch->indices[r]);
     slot->failed[r] = !good || batch->indices[r] != wanted;
     batch->labels[r] = good ? w->sample.label : -1;
 }

@@ -10,9 +10,38 @@
 #include <stdint.h>
 
 #include <cmocka.h>
+#include <stdatomic.h>
+#include <stdlib.h>
 #include <string.h>
 
 enum { COUNT = 103, SIDE = 5 };
+
+/* Every allocation of the process is counted (not where a sanitizer has taken malloc's place). */
+#ifndef __SANITIZE_ADDRESS__
+#define COUNTS_ALLOCATIONS 1
+static atomic_long allocations;
+void *__libc_malloc(size_t bytes);
+void *__libc_calloc(size_t count, size_t bytes);
+void *__libc_realloc(void *old, size_t bytes);
+
+void *malloc(size_t bytes)
+{
+    allocations++;
+    return __libc_malloc(bytes);
+}
+
+void *calloc(size_t count, size_t bytes)
+{
+    allocations++;
+    return __libc_calloc(count, bytes);
+}
+
+void *realloc(void *old, size_t bytes)
+{
+    allocations++;
+    return __libc_realloc(old, bytes);
+}
+#endif
 
 /* Sample i: every pixel is i, label i % 7; `broken` samples cannot be read. */
 typedef struct Counting {
@@ -235,6 +264,33 @@ static void test_corrupt_samples_replaced_or_left_out(void **state)
     dataset_close(d);
 }
 
+static void test_no_allocation_once_warm(void **state)
+{
+    (void)state;
+#ifndef COUNTS_ALLOCATIONS
+    skip();
+#else
+    Dataset *d = counting(NULL, 0);
+    LoaderOptions o = options_for(d);
+    o.threads = 2;
+    o.transform.crop = CROP_RESIZED;
+    o.transform.scale[0] = o.transform.scale[1] = 0.5;
+    o.transform.ratio[0] = o.transform.ratio[1] = 1;
+    o.transform.size = 16;
+    o.transform.randaugment = (RandAugment){.ops = 2, .magnitude = 9, .probability = 1};
+    o.transform.erasing = (RandomErasing){0.5, 0.02, 0.3, 0.3};
+    Loader *l = loader_open(&o, NULL);
+    for (int i = 0; i < 200; i++)
+        assert_non_null(loader_next(l, NULL));
+    long before = allocations;
+    for (int i = 0; i < 200; i++)
+        assert_non_null(loader_next(l, NULL));
+    assert_int_equal(allocations - before, 0);
+    loader_close(l);
+    dataset_close(d);
+#endif
+}
+
 static void test_wrong_options_are_one_line(void **state)
 {
     (void)state;
@@ -324,6 +380,7 @@ int main(void)
         cmocka_unit_test(test_values_are_normalised_and_padded),
         cmocka_unit_test(test_errors_come_in_order),
         cmocka_unit_test(test_corrupt_samples_replaced_or_left_out),
+        cmocka_unit_test(test_no_allocation_once_warm),
         cmocka_unit_test(test_wrong_options_are_one_line),
         cmocka_unit_test(test_hold_out),
         cmocka_unit_test(test_named_sites_are_no_positions),
