@@ -32,14 +32,18 @@ static Tensor *as_heads(Tape *t, Tensor *x)
     return fits && !x->channels_last ? x : contiguous(t, x);
 }
 
-static ScoreTable score_table(const Tensor *x, int64_t queries, int64_t keys)
+/* A mask or bias as the kernels read it. */
+static ScoreTable score_table(const Tensor *x, DType type, const AttentionShape *a)
 {
     if (!x)
         return (ScoreTable){0};
-    contract(x->shape.rank == 4 && !tensor_is_window(x), "attend: a mask is a contiguous [B,H,Q,K]");
     const int64_t *n = x->shape.dim;
-    contract((n[2] == 1 || n[2] == queries) && (n[3] == 1 || n[3] == keys), "attend: a mask of %lld x %lld for %lld x %lld",
-             (long long)n[2], (long long)n[3], (long long)queries, (long long)keys);
+    char text[128];
+    contract(
+        x->shape.rank == 4 && x->type == type && !tensor_is_window(x) && n[0] > 0 && a->batch % n[0] == 0 && n[1] > 0 &&
+            a->q_heads % n[1] == 0 && (n[2] == 1 || n[2] == a->queries) && (n[3] == 1 || n[3] == a->keys),
+        "attend: a mask %s of %s for %lld x %lld x %lld x %lld scores", shape_text(x->shape, text), dtype_name(x->type),
+        (long long)a->batch, (long long)a->q_heads, (long long)a->queries, (long long)a->keys);
     return (ScoreTable){.data = x->data,
                         .batch = n[0],
                         .heads = n[1],
@@ -49,71 +53,122 @@ static ScoreTable score_table(const Tensor *x, int64_t queries, int64_t keys)
                         .key_step = n[3] == 1 ? 0 : 1};
 }
 
-static AttentionShape attention_shape(const AttentionSpec *spec, const Tensor *q, const Tensor *k, const Tensor *v)
+static int64_t common_batch(const Tensor *q, const Tensor *k, const Tensor *v)
 {
-    const AttentionMask *m = &spec->mask;
+    const Tensor *const all[] = {q, k, v};
+    int64_t batch = 1;
+    for (int i = 0; i < 3; i++)
+        if (all[i]->shape.dim[0] != 1)
+            batch = all[i]->shape.dim[0];
+    return batch;
+}
+
+static AttentionShape attention_shape(const AttentionMask *m, float scale, const Tensor *q, const Tensor *k,
+                                      const Tensor *v)
+{
     static const float blocked[] = {-INFINITY, -FLT_MAX, -1e9f};
     char a[128], b[128], c[128];
-    const int64_t *n = q->shape.dim;
-    int64_t batch = MAX(n[0], MAX(k->shape.dim[0], v->shape.dim[0]));
-    contract(k->shape.dim[3] == n[3] && v->shape.dim[1] == k->shape.dim[1] && n[2] % k->shape.dim[2] == 0 &&
-                 n[2] % v->shape.dim[2] == 0,
+    const int64_t *n = q->shape.dim, *nk = k->shape.dim, *nv = v->shape.dim, batch = common_batch(q, k, v);
+    contract((n[0] == batch || n[0] == 1) && (nk[0] == batch || nk[0] == 1) && (nv[0] == batch || nv[0] == 1) &&
+                 nk[3] == n[3] && nv[1] == nk[1] && nk[2] > 0 && nv[2] > 0 && n[2] % nk[2] == 0 && n[2] % nv[2] == 0,
              "attend: q %s, k %s, v %s", shape_text(q->shape, a), shape_text(k->shape, b), shape_text(v->shape, c));
-    return (AttentionShape){
+    AttentionShape s = {
         .batch = batch,
         .queries = n[1],
-        .keys = k->shape.dim[1],
+        .keys = nk[1],
         .q_heads = n[2],
-        .k_heads = k->shape.dim[2],
-        .v_heads = v->shape.dim[2],
+        .k_heads = nk[2],
+        .v_heads = nv[2],
         .width = n[3],
-        .value_width = v->shape.dim[3],
-        .scale = spec->scale != 0 ? spec->scale : 1.0f / sqrtf((float)n[3]),
+        .value_width = nv[3],
+        .scale = scale != 0 ? scale : 1.0f / sqrtf((float)n[3]),
         .causal = m->causal,
         .causal_offset = m->causal_offset,
         .left = m->window ? m->left : -1,
         .right = m->window ? m->right : -1,
-        .key_lengths = m->key_lengths ? m->key_lengths->data : NULL,
-        .keep = score_table(m->keep, n[1], k->shape.dim[1]),
-        .bias = score_table(m->bias, n[1], k->shape.dim[1]),
         .blocked = blocked[m->blocked],
         .empty_row = m->empty_row,
     };
+    if (m->key_lengths) {
+        contract(m->key_lengths->type == I32 && tensor_count(m->key_lengths) == batch, "attend: key_lengths of %s, %s",
+                 dtype_name(m->key_lengths->type), shape_text(m->key_lengths->shape, a));
+        s.key_lengths = m->key_lengths->data;
+    }
+    s.keep = score_table(m->keep, U8, &s);
+    s.bias = score_table(m->bias, F32, &s);
+    return s;
+}
+
+/* Whether two inputs share elements, and so their gradients: the windows of one fused projection lie side by side and do
+ * not. */
+static bool overlap(const Tensor *a, const Tensor *b)
+{
+    const Tensor *owner_a = a->root ? a->root : a, *owner_b = b->root ? b->root : b;
+    if (owner_a != owner_b || tensor_count(a) == 0 || tensor_count(b) == 0)
+        return false;
+    const Tensor *low = a->offset <= b->offset ? a : b, *high = low == a ? b : a;
+    int64_t distance = high->offset - low->offset, between = distance % low->stride;
+    if (distance > tensor_offset(low, tensor_count(low) - 1))
+        return false;
+    return low->stride != high->stride || between < low->run || low->stride - between < high->run;
+}
+
+/* Where the gradients of q, k and v go. The kernel adds to all three or to none, and writes them side by side: where two
+ * inputs overlap (q = k), they get places of their own first. */
+typedef struct InputGradients {
+    Tensor to[3];     /* data NULL: not wanted */
+    Tensor *apart[3]; /* to be handed over afterwards, or NULL */
+    bool add;
+} InputGradients;
+
+static InputGradients input_gradients(Tape *t, Tensor *const *in)
+{
+    InputGradients g = {0};
+    if (overlap(in[0], in[1]) || overlap(in[0], in[2]) || overlap(in[1], in[2])) {
+        for (int i = 0; i < 3; i++)
+            if (in[i]->needs_gradient) {
+                g.apart[i] = tensor_make(t, F32, in[i]->shape);
+                g.to[i] = *g.apart[i];
+            }
+        return g;
+    }
+    Slot slots[3];
+    for (int i = 0; i < 3; i++)
+        slots[i] = gradient_slot(t, in[i]);
+    g.add = slots_agree(t, 3, (Slot *[]){&slots[0], &slots[1], &slots[2]});
+    for (int i = 0; i < 3; i++)
+        g.to[i] = slots[i].gradient;
+    return g;
 }
 
 /* in: q, k, v, bias; saved: q, k, v, o, lse, and what the masks point to. */
 static void attend_backward(Tape *t, Node *n)
 {
-    AttentionShape shape = *(AttentionShape *)n->args;
-    Tensor *const *saved = n->saved;
+    const AttentionShape *shape = n->args;
+    Tensor *const *saved = n->saved, *d_o = n->out->gradient;
     const Tensor *lse = saved[4], *dlse = n->extra_out ? n->extra_out->gradient : NULL;
-    Tensor *d_o = n->out->gradient;
     if (!d_o) { /* only the log-sum-exp was used */
         d_o = tensor_make(t, F32, n->out->shape);
         KERNEL(t, elementwise, fill, tensor_count(d_o), 0.0f, d_o->data);
     }
-    Slot dq = gradient_slot(t, n->in[0]), dk = gradient_slot(t, n->in[1]), dv = gradient_slot(t, n->in[2]);
+    InputGradients g = input_gradients(t, n->in);
     Slot dbias = gradient_slot(t, n->in[3]);
     ScoreTable db = {0};
     if (dbias.wanted) {
-        db = score_table(&dbias.gradient, shape.queries, shape.keys);
+        db = score_table(&dbias.gradient, F32, shape);
         if (!dbias.add)
             KERNEL(t, elementwise, fill, tensor_count(&dbias.gradient), 0.0f, dbias.gradient.data);
     }
-    /* The kernel adds to all three or to none. */
-    bool wants_any = dq.wanted || dk.wanted || dv.wanted, add = false;
-    Slot *slots[] = {&dq, &dk, &dv};
+    HeadRows d[3] = {0};
     for (int i = 0; i < 3; i++)
-        add |= slots[i]->wanted && slots[i]->add;
+        if (g.to[i].data)
+            d[i] = head_rows(&g.to[i]);
+    KERNEL_SCRATCH(t, attention, backward_scratch, &t->exec, shape);
+    KERNEL(t, attention, backward, shape, head_rows(saved[0]), head_rows(saved[1]), head_rows(saved[2]),
+           head_rows(saved[3]), lse->data, head_rows(d_o), op_floats(dlse), g.add, d[0], d[1], d[2], db);
     for (int i = 0; i < 3; i++)
-        if (add && slots[i]->wanted && !slots[i]->add)
-            KERNEL(t, elementwise, fill, tensor_count(&slots[i]->gradient), 0.0f, slots[i]->gradient.data);
-    HeadRows none = {0};
-    if (wants_any || dbias.wanted)
-        KERNEL(t, attention, backward, &shape, head_rows(saved[0]), head_rows(saved[1]), head_rows(saved[2]),
-               head_rows(saved[3]), lse->data, head_rows(d_o), op_floats(dlse), add,
-               dq.wanted ? head_rows(&dq.gradient) : none, dk.wanted ? head_rows(&dk.gradient) : none,
-               dv.wanted ? head_rows(&dv.gradient) : none, db);
+        if (g.apart[i])
+            gradient_give(t, n->in[i], g.apart[i]);
 }
 
 Tensor *attend_with_lse(Tape *t, const AttentionSpec *spec, Tensor *q, Tensor *k, Tensor *v, Tensor **lse_out)
@@ -121,19 +176,22 @@ Tensor *attend_with_lse(Tape *t, const AttentionSpec *spec, Tensor *q, Tensor *k
     q = as_heads(t, q);
     k = as_heads(t, k);
     v = as_heads(t, v);
-    const AttentionMask *m = &spec->mask;
-    AttentionShape shape = attention_shape(spec, q, k, v);
+    AttentionMask m = spec->mask;
+    m.bias = m.bias ? contiguous(t, m.bias) : NULL;
+    OP_BEGIN(t, "attend", q, k, v, m.bias, (Tensor *)m.keep, (Tensor *)m.key_lengths);
     contract(spec->dropout == 0 || !tape_training(t), "attend_with_lse: no dropout");
-    bool records = OP_RECORDS(t, q, k, v, m->bias);
+    AttentionShape shape = attention_shape(&m, spec->scale, q, k, v);
+    bool records = OP_RECORDS(t, q, k, v, m.bias);
     Tensor *o = tensor_make(t, F32, SHAPE(shape.batch, shape.queries, shape.q_heads, shape.value_width));
     Tensor *lse = records || lse_out ? tensor_make(t, F32, SHAPE(shape.batch, shape.q_heads, shape.queries)) : NULL;
     t->macs += (double)(shape.batch * shape.q_heads * shape.queries) * (double)shape.keys *
                (double)(shape.width + shape.value_width);
+    KERNEL_SCRATCH(t, attention, forward_scratch, &t->exec, &shape);
     KERNEL(t, attention, forward, &shape, head_rows(q), head_rows(k), head_rows(v), head_rows(o), op_floats(lse));
     if (records) {
         Node *n = op_record(t, "attend", attend_backward, o, &shape, sizeof shape);
-        OP_INPUTS(t, n, q, k, v, m->bias);
-        OP_SAVES(t, n, q, k, v, o, lse, (Tensor *)m->key_lengths, (Tensor *)m->keep, m->bias);
+        OP_INPUTS(t, n, q, k, v, m.bias);
+        OP_SAVES(t, n, q, k, v, o, lse, (Tensor *)m.key_lengths, (Tensor *)m.keep, m.bias);
         if (lse_out) {
             n->extra_out = lse;
             lse->needs_gradient = true;
@@ -148,13 +206,16 @@ Tensor *attend_with_lse(Tape *t, const AttentionSpec *spec, Tensor *q, Tensor *k
 Tensor *attention_probabilities(Tape *t, const AttentionSpec *spec, Tensor *q, Tensor *k)
 {
     Region before = region_open(t, EVAL, NO_GRAD);
+    Scope s = scope_open(t);
     q = as_heads(t, q);
     k = as_heads(t, k);
     Tensor *lse;
-    Scope s = scope_open(t);
     attend_with_lse(t, spec, q, k, k, &lse);
-    AttentionShape shape = attention_shape(spec, q, k, k);
+    AttentionMask m = spec->mask;
+    m.bias = m.bias ? contiguous(t, m.bias) : NULL;
+    AttentionShape shape = attention_shape(&m, spec->scale, q, k, k);
     Tensor *p = tensor_make(t, F32, SHAPE(shape.batch, shape.q_heads, shape.queries, shape.keys));
+    KERNEL_SCRATCH(t, attention, forward_scratch, &t->exec, &shape);
     KERNEL(t, attention, probabilities, &shape, head_rows(q), head_rows(k), lse->data, p->data);
     region_close(t, before);
     return scope_close(t, s, p);

@@ -11,20 +11,20 @@ typedef enum Blocked { BLOCKED_INFINITE, BLOCKED_FINITE_MIN, BLOCKED_1E9 } Block
 
 typedef struct AttentionMask {
     bool causal;
-    int64_t causal_offset;       /* key j is seen by query i if j <= i + causal_offset; K - Q aligns the ends */
-    bool window;                 /* only keys i + causal_offset - left .. i + causal_offset + right */
-    int64_t left, right;         /* -1: no limit */
-    const Tensor *key_lengths;   /* int32 [B], or NULL */
-    const Tensor *keep;          /* uint8 [n,1|Hk|H,Q|1,K|1], 1 = attend, or NULL */
-    Tensor *bias;                /* fp32, likewise, added to the scaled scores, with gradient; or NULL */
-    Blocked blocked;             /* what a key that may not be seen scores */
-    EmptyRow empty_row;          /* a query that sees no key */
+    int64_t causal_offset;     /* key j is seen by query i if j <= i + causal_offset; K - Q aligns the ends */
+    bool window;               /* only keys i + causal_offset - left .. i + causal_offset + right */
+    int64_t left, right;       /* -1: no limit */
+    const Tensor *key_lengths; /* int32 [B], or NULL */
+    const Tensor *keep;        /* uint8 [n,1|Hk|H,Q|1,K|1], 1 = attend, or NULL */
+    Tensor *bias;              /* fp32, likewise, added to the scaled scores, with gradient; or NULL */
+    Blocked blocked;           /* what a key that may not be seen scores */
+    EmptyRow empty_row;        /* a query that sees no key */
 } AttentionMask;
 
 typedef struct AttentionSpec {
-    float scale;        /* of q.k; 0: d^-1/2 (Vaswani et al. 2017, eq. 1) */
-    float dropout;      /* of the probabilities, in the TRAIN phase */
-    uint32_t site;      /* of its draw */
+    float scale;   /* of q.k; 0: d^-1/2 (Vaswani et al. 2017, eq. 1) */
+    float dropout; /* of the probabilities, in the TRAIN phase */
+    uint32_t site; /* of its draw */
     AttentionMask mask;
 } AttentionSpec;
 

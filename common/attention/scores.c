@@ -41,8 +41,8 @@ static void every_head(Tape *t, const Product *p, bool add)
             Rows a = p->a_table ? table_of(p->a, i, ah) : head_of(p->a, i, ah);
             Rows b = p->b_table ? table_of(p->b, i, bh) : head_of(p->b, i, bh);
             Rows out = p->out_table ? table_of(p->out, i, oh) : head_of(p->out, i, oh);
-            KERNEL(t, matmul, matmul, 1, p->m, p->n, p->k, a, 0, p->a_transposed, b, 0, p->b_transposed,
-                   add || shared, out, 0);
+            KERNEL(t, matmul, matmul, 1, p->m, p->n, p->k, a, 0, p->a_transposed, b, 0, p->b_transposed, add || shared,
+                   out, 0);
         }
 }
 
@@ -69,25 +69,52 @@ static void scores_backward(Tape *t, Node *n)
     KERNEL(t, elementwise, scale, 1, count, ((ScoresArgs *)n->args)->scale,
            ((Rows){n->out->gradient->data, count, F32}), false, ((Rows){ds->data, count, F32}));
     const int64_t *s = ds->shape.dim;
-    give_product(t, n->in[0], (Product){.a = ds, .a_table = true, .b = k, .m = s[2], .n = q->shape.dim[3], .k = s[3],
-                                        .batch = s[0], .heads = s[1]});
-    give_product(t, n->in[1], (Product){.a = ds, .a_table = true, .a_transposed = true, .b = q, .m = s[3],
-                                        .n = q->shape.dim[3], .k = s[2], .batch = s[0], .heads = s[1]});
+    give_product(t, n->in[0],
+                 (Product){.a = ds,
+                           .a_table = true,
+                           .b = k,
+                           .m = s[2],
+                           .n = q->shape.dim[3],
+                           .k = s[3],
+                           .batch = s[0],
+                           .heads = s[1]});
+    give_product(t, n->in[1],
+                 (Product){.a = ds,
+                           .a_table = true,
+                           .a_transposed = true,
+                           .b = q,
+                           .m = s[3],
+                           .n = q->shape.dim[3],
+                           .k = s[2],
+                           .batch = s[0],
+                           .heads = s[1]});
 }
 
 Tensor *attention_scores(Tape *t, const AttentionSpec *spec, Tensor *q, Tensor *k)
 {
     q = contiguous(t, q);
     k = contiguous(t, k);
-    const int64_t *n = q->shape.dim;
-    int64_t batch = n[0] > k->shape.dim[0] ? n[0] : k->shape.dim[0], keys = k->shape.dim[1];
-    contract(k->shape.dim[3] == n[3] && n[2] % k->shape.dim[2] == 0, "attention_scores: q and k do not fit");
+    OP_BEGIN(t, "attention_scores", q, k);
+    char a[128], b[128];
+    const int64_t *n = q->shape.dim, *m = k->shape.dim;
+    int64_t batch = n[0] == 1 ? m[0] : n[0], keys = m[1];
+    contract(q->shape.rank == 4 && k->shape.rank == 4 && (m[0] == batch || m[0] == 1) && m[3] == n[3] && m[2] > 0 &&
+                 n[2] % m[2] == 0,
+             "attention_scores: q %s, k %s", shape_text(q->shape, a), shape_text(k->shape, b));
     float factor = spec->scale != 0 ? spec->scale : 1.0f / sqrtf((float)n[3]);
     Scope scope = scope_open(t);
     Tensor *raw = tensor_make(t, F32, SHAPE(batch, n[2], n[1], keys)), *y = op_like(t, raw);
     every_head(t,
-               &(Product){.a = q, .b = k, .b_transposed = true, .out = raw, .out_table = true, .m = n[1], .n = keys,
-                          .k = n[3], .batch = batch, .heads = n[2]},
+               &(Product){.a = q,
+                          .b = k,
+                          .b_transposed = true,
+                          .out = raw,
+                          .out_table = true,
+                          .m = n[1],
+                          .n = keys,
+                          .k = n[3],
+                          .batch = batch,
+                          .heads = n[2]},
                false);
     int64_t count = tensor_count(y);
     KERNEL(t, elementwise, scale, 1, count, factor, ((Rows){raw->data, count, F32}), false,
@@ -114,27 +141,49 @@ static void apply_backward(Tape *t, Node *n)
 {
     Tensor *p = n->saved[0], *v = n->saved[1], *dy = n->out->gradient;
     const int64_t *s = p->shape.dim;
-    give_product(t, n->in[0], (Product){.a = dy, .b = v, .b_transposed = true, .out_table = true, .m = s[2], .n = s[3],
-                                        .k = v->shape.dim[3], .batch = s[0], .heads = s[1]});
-    give_product(t, n->in[1], (Product){.a = p, .a_table = true, .a_transposed = true, .b = dy, .m = s[3],
-                                        .n = v->shape.dim[3], .k = s[2], .batch = s[0], .heads = s[1]});
+    give_product(t, n->in[0],
+                 (Product){.a = dy,
+                           .b = v,
+                           .b_transposed = true,
+                           .out_table = true,
+                           .m = s[2],
+                           .n = s[3],
+                           .k = v->shape.dim[3],
+                           .batch = s[0],
+                           .heads = s[1]});
+    give_product(t, n->in[1],
+                 (Product){.a = p,
+                           .a_table = true,
+                           .a_transposed = true,
+                           .b = dy,
+                           .m = s[3],
+                           .n = v->shape.dim[3],
+                           .k = s[2],
+                           .batch = s[0],
+                           .heads = s[1]});
 }
 
 Tensor *attention_apply(Tape *t, Tensor *p, Tensor *v)
 {
+    p = contiguous(t, p);
     v = contiguous(t, v);
-    const int64_t *s = p->shape.dim;
-    contract(v->shape.dim[1] == s[3] && s[1] % v->shape.dim[2] == 0, "attention_apply: p and v do not fit");
-    Tensor *y = tensor_make(t, F32, SHAPE(s[0], s[2], s[1], v->shape.dim[3]));
-    every_head(t,
-               &(Product){.a = p, .a_table = true, .b = v, .out = y, .m = s[2], .n = v->shape.dim[3], .k = s[3],
-                          .batch = s[0], .heads = s[1]},
-               false);
-    t->macs += (double)tensor_count(p) * (double)v->shape.dim[3];
+    OP_BEGIN(t, "attention_apply", p, v);
+    char a[128], b[128];
+    const int64_t *s = p->shape.dim, *n = v->shape.dim;
+    contract(p->shape.rank == 4 && v->shape.rank == 4 && (n[0] == s[0] || n[0] == 1) && n[1] == s[3] && n[2] > 0 &&
+                 s[1] % n[2] == 0,
+             "attention_apply: p %s, v %s", shape_text(p->shape, a), shape_text(v->shape, b));
+    Tensor *y = tensor_make(t, F32, SHAPE(s[0], s[2], s[1], n[3]));
+    every_head(
+        t,
+        &(Product){
+            .a = p, .a_table = true, .b = v, .out = y, .m = s[2], .n = n[3], .k = s[3], .batch = s[0], .heads = s[1]},
+        false);
+    t->macs += (double)tensor_count(p) * (double)n[3];
     if (OP_RECORDS(t, p, v)) {
-        Node *n = op_record(t, "attention_apply", apply_backward, y, NULL, 0);
-        OP_INPUTS(t, n, p, v);
-        OP_SAVES(t, n, p, v);
+        Node *node = op_record(t, "attention_apply", apply_backward, y, NULL, 0);
+        OP_INPUTS(t, node, p, v);
+        OP_SAVES(t, node, p, v);
     }
     return y;
 }

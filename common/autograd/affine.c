@@ -24,16 +24,18 @@ static void affine_backward(Tape *t, Node *n)
         KERNEL(t, elementwise, sum_rows, m, outputs, dy, 1, db.add, db.gradient.data);
     if (dx.wanted) {
         Weight weight = op_weight(w);
-        KERNEL(t, matmul, linear_input_gradient, m, outputs, k, dy, &weight, dx.add,
-               op_as_rows(&dx.gradient, &m, &k));
+        KERNEL(t, matmul, linear_input_gradient, m, outputs, k, dy, &weight, dx.add, op_as_rows(&dx.gradient, &m, &k));
     }
 }
 
 Tensor *affine(Tape *t, Tensor *x, Tensor *weight, Tensor *bias)
 {
     x = op_rows(t, x);
+    weight = contiguous(t, weight);
+    bias = bias ? contiguous(t, bias) : NULL;
+    OP_BEGIN(t, "affine", x, weight, bias);
     char text[128], other[128];
-    contract(weight->shape.rank == 2 && tensor_dim(x, -1) == tensor_dim(weight, 1) &&
+    contract(x->shape.rank >= 1 && weight->shape.rank == 2 && tensor_dim(x, -1) == tensor_dim(weight, 1) &&
                  (!bias || tensor_count(bias) == weight->shape.dim[0]),
              "affine: x %s, weight %s", shape_text(x->shape, text), shape_text(weight->shape, other));
     int64_t m, k, outputs = weight->shape.dim[0];

@@ -36,12 +36,13 @@ static void unary_backward(Tape *t, Node *n)
     Slot dx = gradient_slot(t, n->in[0]);
     int64_t rows, cols;
     Rows from = flat(x, &rows, &cols);
-    KERNEL(t, elementwise, unary_gradient, ((UnaryArgs *)n->args)->function, rows, cols,
-           beside(n->out->gradient, cols), from, dx.add, flat(&dx.gradient, &rows, &cols));
+    KERNEL(t, elementwise, unary_gradient, ((UnaryArgs *)n->args)->function, rows, cols, beside(n->out->gradient, cols),
+           from, dx.add, flat(&dx.gradient, &rows, &cols));
 }
 
 static Tensor *unary(Tape *t, Unary function, const char *name, Tensor *x)
 {
+    op_begin(t, name, 1, &x);
     Tensor *y = op_like(t, x);
     int64_t rows, cols;
     Rows from = flat(x, &rows, &cols);
@@ -126,6 +127,7 @@ static Tensor *binary(Tape *t, Binary function, const char *name, Tensor *a, Ten
         a = contiguous(t, a);
         b = contiguous(t, b);
     }
+    OP_BEGIN(t, name, a, b);
     Tensor *y = op_like(t, a);
     int64_t rows, cols;
     Rows from = flat(a, &rows, &cols);
@@ -167,6 +169,7 @@ static void scale_backward(Tape *t, Node *n)
 
 Tensor *scale(Tape *t, Tensor *x, float factor)
 {
+    OP_BEGIN(t, "scale", x);
     Tensor *y = op_like(t, x);
     int64_t rows, cols;
     Rows from = flat(x, &rows, &cols);
@@ -195,10 +198,11 @@ Tensor *add_rows(Tape *t, Tensor *x, Tensor *table)
 {
     x = op_rows(t, x);
     table = contiguous(t, table);
+    OP_BEGIN(t, "add_rows", x, table);
     int64_t rows, cols;
     Rows from = op_as_rows(x, &rows, &cols);
     int64_t period = cols ? tensor_count(table) / cols : 1;
-    contract(tensor_dim(table, -1) == cols && period > 0 && rows % period == 0,
+    contract(table->shape.rank >= 1 && tensor_dim(table, -1) == cols && period > 0 && rows % period == 0,
              "add_rows: %lld rows of %lld cannot take a table of %lld rows of %lld", (long long)rows, (long long)cols,
              (long long)period, (long long)tensor_dim(table, -1));
     Tensor *y = tensor_make(t, x->type, x->shape);
@@ -230,8 +234,8 @@ static void sum_all_backward(Tape *t, Node *n)
 
 static Tensor *scaled_sum(Tape *t, const char *name, Tensor *x, float factor)
 {
+    OP_BEGIN(t, name, x);
     Scope s = scope_open(t);
-    Tensor *in = x;
     int64_t rows, cols;
     Rows from = flat(x, &rows, &cols);
     Tensor *parts = tensor_make(t, F32, SHAPE(rows)), *total = tensor_make(t, F32, (Shape){0});
@@ -241,7 +245,7 @@ static Tensor *scaled_sum(Tape *t, const char *name, Tensor *x, float factor)
     KERNEL(t, elementwise, scale, 1, 1, factor, ((Rows){total->data, 1, F32}), false, ((Rows){y->data, 1, F32}));
     if (OP_RECORDS(t, x)) {
         Node *n = op_record(t, name, sum_all_backward, y, &(SumArgs){factor}, sizeof(SumArgs));
-        OP_INPUTS(t, n, in);
+        OP_INPUTS(t, n, x);
     }
     return scope_close(t, s, y);
 }
@@ -258,19 +262,18 @@ Tensor *mean_all(Tape *t, Tensor *x)
 
 static void mean_tokens_backward(Tape *t, Node *n)
 {
-    const Shape s = n->in[0]->shape;
+    const Shape s = n->in[0]->shape; /* contiguous */
     Slot dx = gradient_slot(t, n->in[0]);
-    const float *dy = n->out->gradient->data;
+    float *dy = n->out->gradient->data, *to = dx.gradient.data;
     for (int64_t b = 0; b < s.dim[0]; b++)
-        KERNEL(t, elementwise, scale, s.dim[1], s.dim[2], 1.0f / (float)s.dim[1],
-               ((Rows){(void *)(dy + b * s.dim[2]), 0, F32}), dx.add,
-               ((Rows){(float *)dx.gradient.data + b * dx.gradient.stride / (tensor_is_window(&dx.gradient) ? 1 : s.dim[0]),
-                       s.dim[2], F32}));
+        KERNEL(t, elementwise, scale, s.dim[1], s.dim[2], 1.0f / (float)s.dim[1], ((Rows){dy + b * s.dim[2], 0, F32}),
+               dx.add, ((Rows){to + b * s.dim[1] * s.dim[2], s.dim[2], F32}));
 }
 
 Tensor *mean_tokens(Tape *t, Tensor *x)
 {
     x = contiguous(t, x);
+    OP_BEGIN(t, "mean_tokens", x);
     const Shape s = x->shape;
     contract(s.rank == 3, "mean_tokens: rank %d, not 3", s.rank);
     Scope scope = scope_open(t);

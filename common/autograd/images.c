@@ -20,10 +20,14 @@ static void convolve_backward(Tape *t, Node *n)
         dy = masked;
     }
     Slot dw = gradient_slot(t, n->in[1]), db = gradient_slot(t, n->in[2]), dx = gradient_slot(t, n->in[0]);
-    contract(!db.wanted || (dw.wanted && db.add == dw.add), "convolve: weight and bias were used apart");
+    bool add = slots_agree(t, 2, (Slot *[]){&dw, &db});
     if (dw.wanted)
-        KERNEL(t, convolution, convolution_weight_gradient, &a->shape, dy->data, x->data, dw.add, dw.gradient.data,
+        KERNEL(t, convolution, convolution_weight_gradient, &a->shape, dy->data, x->data, add, dw.gradient.data,
                db.gradient.data);
+    else if (db.wanted) { /* dy lies as rows of channels */
+        int64_t channels = a->shape.out_channels, rows = tensor_count(dy) / channels;
+        KERNEL(t, elementwise, sum_rows, rows, channels, ((Rows){dy->data, channels, F32}), 1, add, db.gradient.data);
+    }
     if (dx.wanted) {
         contract(!tensor_is_window(&dx.gradient), "convolve: the gradient of a window");
         Weight weight = op_weight(w);
@@ -67,8 +71,15 @@ Tensor *convolve(Tape *t, Tensor *x, Tensor *weight, Tensor *bias, const Convolv
 {
     if (tensor_is_window(x))
         x = contiguous(t, x);
+    weight = contiguous(t, weight);
+    bias = bias ? contiguous(t, bias) : NULL;
+    OP_BEGIN(t, "convolve", x, weight, bias);
     ConvolveArgs args = {convolution_shape(x, weight, how), how->relu};
     const ConvolutionShape *c = &args.shape;
+    contract(c->out_height > 0 && c->out_width > 0 && c->out_channels % c->groups == 0 &&
+                 (!bias || tensor_count(bias) == c->out_channels),
+             "convolve: a map of %lld x %lld, %lld channels in %lld groups, and a bias of another size or nothing left",
+             (long long)c->in_height, (long long)c->in_width, (long long)c->out_channels, (long long)c->groups);
     Tensor *y = tensor_make(t, F32, SHAPE(c->batch, c->out_channels, c->out_height, c->out_width));
     y->channels_last = true;
     Weight w = op_weight(weight);
@@ -94,6 +105,7 @@ static void resize_backward(Tape *t, Node *n)
 Tensor *resize_bicubic(Tape *t, Tensor *x, int64_t height, int64_t width)
 {
     x = contiguous(t, x);
+    OP_BEGIN(t, "resize_bicubic", x);
     const Shape s = x->shape;
     contract(s.rank == 4, "resize_bicubic: rank %d, not 4", s.rank);
     Tensor *y = tensor_make(t, F32, SHAPE(s.dim[0], s.dim[1], height, width));

@@ -13,6 +13,7 @@ static void softmax_backward(Tape *t, Node *n)
 Tensor *softmax(Tape *t, Tensor *x)
 {
     x = op_rows(t, x);
+    OP_BEGIN(t, "softmax", x);
     Tensor *y = tensor_make(t, F32, x->shape);
     int64_t rows, cols;
     Rows from = op_as_rows(x, &rows, &cols);
@@ -38,8 +39,12 @@ static void soft_cross_entropy_backward(Tape *t, Node *n)
 Tensor *soft_cross_entropy(Tape *t, Tensor *logits, Tensor *targets, Tensor **probabilities)
 {
     logits = op_rows(t, logits);
-    contract(shape_equal(logits->shape, targets->shape) && !tensor_is_window(targets),
-             "soft_cross_entropy: targets of another shape than the logits");
+    targets = contiguous(t, targets);
+    OP_BEGIN(t, "soft_cross_entropy", logits, targets);
+    char text[128], other[128];
+    contract(shape_equal(logits->shape, targets->shape) && targets->type == F32,
+             "soft_cross_entropy: logits %s, targets %s of %s", shape_text(logits->shape, text),
+             shape_text(targets->shape, other), dtype_name(targets->type));
     int64_t rows, cols;
     Rows from = op_as_rows(logits, &rows, &cols);
     Tensor *losses = tensor_make(t, F32, SHAPE(rows)), *p = tensor_make(t, F32, logits->shape);

@@ -22,7 +22,9 @@ Tensor *dropout(Tape *t, Tensor *x, float rate, uint32_t site)
     if (!tape_training(t) || rate == 0)
         return x;
     contract(!t->replay, "dropout cannot be replayed: drop_path can");
+    contract(rate > 0 && rate < 1, "dropout: a rate of %g", (double)rate);
     x = contiguous(t, x);
+    OP_BEGIN(t, "dropout", x);
     DropoutArgs args = {tape_draw(t, site), rate};
     Tensor *y = tensor_make(t, F32, x->shape);
     int64_t count = tensor_count(x);
@@ -40,7 +42,7 @@ static void drop_path_backward(Tape *t, Node *n)
 {
     Tensor *factors = n->saved[0];
     Slot dx = gradient_slot(t, n->in[0]);
-    int64_t batch = tensor_count(factors), each = tensor_count(n->out) / batch;
+    int64_t batch = tensor_count(factors), each = batch ? tensor_count(n->out) / batch : 0;
     contract(!tensor_is_window(&dx.gradient), "drop_path: the gradient of a window");
     KERNEL(t, elementwise, scale_rows, batch, each, factors->data, 1, ((Rows){n->out->gradient->data, each, F32}),
            dx.add, ((Rows){dx.gradient.data, each, F32}));
@@ -50,7 +52,9 @@ Tensor *drop_path(Tape *t, Tensor *x, float rate, uint32_t site)
 {
     if (!tape_training(t) || rate == 0)
         return x;
+    contract(rate > 0 && rate < 1 && x->shape.rank >= 1, "drop_path: a rate of %g", (double)rate);
     x = contiguous(t, x);
+    OP_BEGIN(t, "drop_path", x);
     int64_t batch = x->shape.dim[0], each = batch ? tensor_count(x) / batch : 0;
     Random r = {.draw = tape_draw(t, site), .replay = t->replay};
     Tensor *factors = tensor_make(t, F32, SHAPE(batch));

@@ -10,14 +10,16 @@ static void standardize_backward(Tape *t, Node *n)
     Rows from = op_as_rows(x, &rows, &cols), dy = op_as_rows(n->out->gradient, &rows, &cols);
     Slot dx = gradient_slot(t, n->in[0]), dgamma = gradient_slot(t, n->in[1]), dbeta = gradient_slot(t, n->in[2]);
     Rows to = dx.wanted ? op_as_rows(&dx.gradient, &rows, &cols) : (Rows){0};
-    contract(dgamma.add == dbeta.add, "standardize: gamma and beta were used apart");
+    bool add_affine = slots_agree(t, 2, (Slot *[]){&dgamma, &dbeta});
+    KERNEL_SCRATCH(t, norm, layer_norm_gradient_scratch, rows, cols);
     KERNEL(t, norm, layer_norm_gradient, rows, cols, dy, from, op_floats(gamma), mean->data, rstd->data, dx.add, to,
-           dgamma.add, dgamma.gradient.data, dbeta.gradient.data);
+           add_affine, dgamma.gradient.data, dbeta.gradient.data);
 }
 
 Tensor *standardize(Tape *t, Tensor *x, Tensor *gamma, Tensor *beta, float eps)
 {
     x = op_rows(t, x);
+    OP_BEGIN(t, "standardize", x, gamma, beta);
     int64_t rows, cols;
     Rows from = op_as_rows(x, &rows, &cols), none = {0};
     contract((!gamma || tensor_count(gamma) == cols) && (!beta || tensor_count(beta) == cols),

@@ -9,12 +9,12 @@ typedef void Backward(Tape *t, Node *n);
 struct Node {
     const char *op;
     Backward *backward;
-    Tensor *out;        /* whose gradient has arrived */
-    Tensor *extra_out;  /* a second result (a log-sum-exp), or NULL */
-    Tensor **in;        /* whose gradients may be wanted; entries may be NULL */
-    Tensor **saved;     /* what the forward left for the backward; entries may be NULL */
+    Tensor *out;       /* whose gradient has arrived */
+    Tensor *extra_out; /* a second result (a log-sum-exp), or NULL */
+    Tensor **in;       /* whose gradients may be wanted; entries may be NULL */
+    Tensor **saved;    /* what the forward left for the backward; entries may be NULL */
     int ins, saves;
-    void *args; /* a copy of the op'"'"'s own struct */
+    void *args; /* a copy of the op's own struct */
 };
 
 struct Tape {
@@ -26,12 +26,19 @@ struct Tape {
     uint32_t seed, step;
     double macs;
     RandomReplay *replay;
+    const char *op; /* at work, for messages */
     Watcher *watcher;
     void *watcher_user;
     struct TapeLists *lists; /* visible tensors, nodes, spare structs: tape.c */
 };
 
 /* ---- Forward */
+
+/* Every op begins so, once its inputs are what the kernel gets: a tensor that was released, or a parameter without storage,
+ * ends the program here and nowhere else. Entries may be NULL. */
+void op_begin(Tape *t, const char *op, int n, Tensor *const *in);
+#define OP_BEGIN(t, op, ...)                                                                                           \
+    op_begin(t, op, (int)(sizeof((Tensor *[]){__VA_ARGS__}) / sizeof(Tensor *)), (Tensor *[]){__VA_ARGS__})
 
 /* Whether any of the inputs (NULL allowed) needs a gradient and the tape records. */
 bool op_records(const Tape *t, int n, Tensor *const *in);
@@ -47,11 +54,14 @@ void op_saves(Tape *t, Node *n, int count, Tensor *const *saved);
 #define OP_SAVES(t, n, ...)                                                                                            \
     op_saves(t, n, (int)(sizeof((Tensor *[]){__VA_ARGS__}) / sizeof(Tensor *)), (Tensor *[]){__VA_ARGS__})
 
-/* A tensor with x'"'"'s shape, type and layout. */
+/* A tensor with x's shape, type and layout. */
 Tensor *op_like(Tape *t, const Tensor *x);
 
-/* A view of x: the same storage from element `offset` on, its gradient a part of x'"'"'s. */
+/* A view of x: the same storage from element `offset` on, its gradient a part of x's. */
 Tensor *op_view(Tape *t, Tensor *x, Shape shape, int64_t offset, int64_t run, int64_t stride);
+
+/* y (+)= x, element by element; either may be a window. */
+void op_copy(Tape *t, const Tensor *x, Tensor *y, bool add);
 
 /* x, or a copy of it whose rows are all one stride apart (rows), or which is contiguous in logical order (contiguous). */
 Tensor *op_rows(Tape *t, Tensor *x);
@@ -67,11 +77,23 @@ typedef struct Slot {
 
 Slot gradient_slot(Tape *t, Tensor *x);
 
-/* Hands a whole gradient of x'"'"'s shape over (or adds it): the copy is saved where it can be. */
+/* For a kernel that has one flag for several gradients: adds to all or to none. Returns the flag; slots that are overwritten
+ * while others are added to are zeroed first. */
+bool slots_agree(Tape *t, int n, Slot *const *slots);
+
+/* Hands a whole gradient of x's shape over (or adds it): the copy is saved where it can be. */
 void gradient_give(Tape *t, Tensor *x, Tensor *gradient);
 
 /* ---- Kernels. On the meta device nothing runs; a kernel that the backend lacks ends the program with a clear line. */
 __attribute__((noreturn)) void kernel_missing(const Tape *t, const char *kernel);
+/* From here on exec's scratch holds at least so many bytes. */
+void op_scratch(Tape *t, size_t bytes);
+#define KERNEL_SCRATCH(t, family, kernel, ...)                                                                         \
+    do {                                                                                                               \
+        if ((t)->device != DEVICE_META && (t)->backend->family.kernel)                                                 \
+            op_scratch(t, (t)->backend->family.kernel(__VA_ARGS__));                                                   \
+    } while (0)
+
 #define KERNEL(t, family, kernel, ...)                                                                                 \
     do {                                                                                                               \
         if ((t)->device == DEVICE_META)                                                                                \

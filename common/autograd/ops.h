@@ -12,7 +12,7 @@ Tensor *concat2(Tape *t, int axis, Tensor *a, Tensor *b);
 Tensor *permute(Tape *t, Tensor *x, const int *order); /* y's axis a is x's axis order[a]; copies */
 Tensor *expand(Tape *t, Tensor *x, int64_t n);         /* [1, ...] -> [n, ...], copied */
 Tensor *contiguous(Tape *t, Tensor *x);
-Tensor *tokens_from_map(Tape *t, Tensor *x);                             /* [B,C,H,W] -> [B,HW,C]; free after a convolution */
+Tensor *tokens_from_map(Tape *t, Tensor *x); /* [B,C,H,W] -> [B,HW,C]; free after a convolution */
 Tensor *map_from_tokens(Tape *t, Tensor *x, int64_t height, int64_t width); /* [B,HW,C] -> [B,C,H,W]; free */
 
 /* ---- Elementwise; a and b have one shape */
@@ -20,8 +20,9 @@ Tensor *add(Tape *t, Tensor *a, Tensor *b);
 Tensor *subtract(Tape *t, Tensor *a, Tensor *b);
 Tensor *multiply(Tape *t, Tensor *a, Tensor *b);
 Tensor *scale(Tape *t, Tensor *x, float factor);
-Tensor *add_rows(Tape *t, Tensor *x, Tensor *table); /* x[B,...] + table[1,...] or [C]: table repeats over the rows of x */
-Tensor *gelu(Tape *t, Tensor *x);                    /* exact: x Phi(x) */
+Tensor *add_rows(Tape *t, Tensor *x,
+                 Tensor *table);  /* x[B,...] + table[1,...] or [C]: table repeats over the rows of x */
+Tensor *gelu(Tape *t, Tensor *x); /* exact: x Phi(x) */
 Tensor *gelu_tanh(Tape *t, Tensor *x);
 Tensor *relu(Tape *t, Tensor *x);
 Tensor *silu(Tape *t, Tensor *x);
@@ -33,9 +34,9 @@ Tensor *square(Tape *t, Tensor *x);
 Tensor *square_root(Tape *t, Tensor *x);
 
 /* ---- Sums */
-Tensor *sum_all(Tape *t, Tensor *x);       /* -> scalar */
-Tensor *mean_all(Tape *t, Tensor *x);      /* -> scalar */
-Tensor *mean_tokens(Tape *t, Tensor *x);   /* [B,N,C] -> [B,1,C] */
+Tensor *sum_all(Tape *t, Tensor *x);     /* -> scalar */
+Tensor *mean_all(Tape *t, Tensor *x);    /* -> scalar */
+Tensor *mean_tokens(Tape *t, Tensor *x); /* [B,N,C] -> [B,1,C] */
 
 /* ---- Products */
 
@@ -55,7 +56,7 @@ Tensor *convolve(Tape *t, Tensor *x, Tensor *weight, Tensor *bias, const Convolv
 Tensor *resize_bicubic(Tape *t, Tensor *x, int64_t height, int64_t width); /* torch's: a = -0.75, no antialias */
 
 /* ---- Classification */
-Tensor *softmax(Tape *t, Tensor *x);     /* over the last axis */
+Tensor *softmax(Tape *t, Tensor *x); /* over the last axis */
 
 /* losses[R] = -sum_c targets[R,C] log softmax(logits[R,C]); no gradient to the targets. *probabilities (NULL: not wanted)
  * gets the softmax, without gradient. */

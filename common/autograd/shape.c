@@ -14,33 +14,31 @@ Rows op_as_rows(const Tensor *x, int64_t *rows, int64_t *cols)
     return out;
 }
 
-static void copy_blocks(Tape *t, const Tensor *x, Tensor *y_window, bool add)
+void op_copy(Tape *t, const Tensor *x, Tensor *y, bool add)
 {
-    int64_t blocks, run, x_blocks, x_run;
-    Rows to = tensor_blocks(y_window, &blocks, &run);
-    Rows from = tensor_blocks(x, &x_blocks, &x_run);
-    int64_t piece = MIN(run, x_run);
-    if (piece == 0)
+    int64_t x_blocks, y_blocks, x_run, y_run;
+    Rows from = tensor_blocks(x, &x_blocks, &x_run), to = tensor_blocks(y, &y_blocks, &y_run);
+    int64_t piece = MIN(x_run, y_run), longer = MAX(x_run, y_run), count = tensor_count(x);
+    if (piece == 0 || count == 0)
         return;
-    contract(run % piece == 0 && x_run % piece == 0 && (run == x_run || !tensor_is_window(x) || x_run == piece),
-             "copy between blocks of %lld and %lld elements", (long long)x_run, (long long)run);
-    /* The longer side is cut into the shorter side's pieces, which then lie one piece apart. */
-    if (x_run > piece)
-        from.stride = piece;
-    if (run > piece) {
-        for (int64_t i = 0; i < blocks; i++)
-            KERNEL(t, elementwise, scale, run / piece, piece, 1.0f,
-                   ((Rows){(float *)from.data + i * (run / piece) * from.stride, from.stride, F32}), add,
-                   ((Rows){(float *)to.data + i * to.stride, piece, F32}));
-        return;
+    contract(longer % piece == 0, "copy between blocks of %lld and %lld elements", (long long)x_run, (long long)y_run);
+    /* The longer side is cut into the shorter side's pieces: they lie one piece apart, but only within one of its blocks. */
+    int64_t calls = longer == piece ? 1 : count / longer, rows = count / piece / calls;
+    int64_t x_step = x_run > piece ? from.stride : rows * from.stride;
+    int64_t y_step = y_run > piece ? to.stride : rows * to.stride;
+    from.stride = x_run > piece ? piece : from.stride;
+    to.stride = y_run > piece ? piece : to.stride;
+    for (int64_t i = 0; i < calls; i++) {
+        KERNEL(t, elementwise, scale, rows, piece, 1.0f, from, add, to);
+        from.data = (char *)from.data + (size_t)x_step * dtype_bytes(from.type);
+        to.data = (char *)to.data + (size_t)y_step * dtype_bytes(to.type);
     }
-    KERNEL(t, elementwise, scale, tensor_count(x) / piece, piece, 1.0f, from, add, to);
 }
 
 static void contiguous_backward(Tape *t, Node *n)
 {
     Slot dx = gradient_slot(t, n->in[0]);
-    copy_blocks(t, n->out->gradient, &dx.gradient, dx.add);
+    op_copy(t, n->out->gradient, &dx.gradient, dx.add);
 }
 
 static void layout_backward(Tape *t, Node *n)
@@ -50,7 +48,7 @@ static void layout_backward(Tape *t, Node *n)
     Scope scope = scope_open(t);
     Tensor *turned = tensor_make(t, F32, s);
     KERNEL(t, elementwise, permute, 4, s.dim, ((const int[]){0, 2, 3, 1}), 4, n->out->gradient->data, turned->data);
-    copy_blocks(t, turned, &dx.gradient, dx.add);
+    op_copy(t, turned, &dx.gradient, dx.add);
     scope_close_n(t, scope, NULL, 0);
 }
 
@@ -58,13 +56,14 @@ Tensor *contiguous(Tape *t, Tensor *x)
 {
     if (!tensor_is_window(x) && !x->channels_last)
         return x;
+    OP_BEGIN(t, "contiguous", x);
     Tensor *y = tensor_make(t, x->type, x->shape);
     if (x->channels_last) {
         const Shape s = x->shape;
         const int64_t memory[] = {s.dim[0], s.dim[2], s.dim[3], s.dim[1]};
         KERNEL(t, elementwise, permute, 4, memory, ((const int[]){0, 3, 1, 2}), dtype_bytes(x->type), x->data, y->data);
     } else {
-        copy_blocks(t, x, y, false);
+        op_copy(t, x, y, false);
     }
     if (OP_RECORDS(t, x)) {
         Node *n = op_record(t, "contiguous", x->channels_last ? layout_backward : contiguous_backward, y, NULL, 0);
@@ -87,6 +86,7 @@ Tensor *reshape(Tape *t, Tensor *x, Shape shape)
              shape_text(shape, to));
     if (x->channels_last)
         x = contiguous(t, x);
+    OP_BEGIN(t, "reshape", x);
     if (tensor_is_window(x)) { /* legal if some suffix of the new axes is exactly a run */
         int axis = shape.rank;
         int64_t suffix = 1;
@@ -109,6 +109,7 @@ Tensor *narrow(Tape *t, Tensor *x, int axis, int64_t start, int64_t length)
     bool by_blocks = outer == 1 && x->run && inner % x->run == 0; /* whole blocks of a window are cut off */
     if (x->channels_last || (tensor_is_window(x) && block != x->run && !by_blocks))
         x = contiguous(t, x);
+    OP_BEGIN(t, "narrow", x);
     Shape shape = x->shape;
     shape.dim[axis] = length;
     if (tensor_is_window(x) && block != x->run)
@@ -144,7 +145,7 @@ static void concat_backward(Tape *t, Node *n)
         Tensor part = part_of(n->out->gradient, axis, start, length);
         Slot dx = gradient_slot(t, n->in[i]);
         if (dx.wanted)
-            copy_blocks(t, &part, &dx.gradient, dx.add);
+            op_copy(t, &part, &dx.gradient, dx.add);
         start += length;
     }
 }
@@ -159,6 +160,7 @@ Tensor *concat(Tape *t, int axis, int n, Tensor *const *parts)
 {
     enum { MOST = 64 };
     contract(n >= 1 && n <= MOST, "concat: %d parts", n);
+    contract(axis >= 0 && axis < parts[0]->shape.rank, "concat: axis %d of rank %d", axis, parts[0]->shape.rank);
     Tensor *in[MOST];
     Shape shape = parts[0]->shape;
     shape.dim[axis] = 0;
@@ -167,15 +169,16 @@ Tensor *concat(Tape *t, int axis, int n, Tensor *const *parts)
         shape.dim[axis] += s.dim[axis];
         s.dim[axis] = shape.dim[axis];
         contract(shape_equal(s, shape) && parts[i]->type == parts[0]->type, "concat: part %d does not fit", i);
-        in[i] = fits_runs(parts[i], shape_product(parts[i]->shape, axis, shape.rank)) ? parts[i]
-                                                                                     : contiguous(t, parts[i]);
+        in[i] =
+            fits_runs(parts[i], shape_product(parts[i]->shape, axis, shape.rank)) ? parts[i] : contiguous(t, parts[i]);
     }
+    op_begin(t, "concat", n, in);
     Tensor *y = tensor_make(t, parts[0]->type, shape);
     int64_t start = 0;
     for (int i = 0; i < n; i++) {
         int64_t length = in[i]->shape.dim[axis];
         Tensor part = part_of(y, axis, start, length);
-        copy_blocks(t, in[i], &part, false);
+        op_copy(t, in[i], &part, false);
         start += length;
     }
     if (op_records(t, n, in)) {
@@ -209,9 +212,14 @@ static void permute_backward(Tape *t, Node *n)
 Tensor *permute(Tape *t, Tensor *x, const int *order)
 {
     x = contiguous(t, x);
+    OP_BEGIN(t, "permute", x);
     PermuteArgs args;
     Shape shape = x->shape;
+    unsigned seen = 0;
     for (int i = 0; i < shape.rank; i++) {
+        contract(order[i] >= 0 && order[i] < shape.rank && !(seen >> order[i] & 1),
+                 "permute: axis %d twice or not there", order[i]);
+        seen |= 1u << order[i];
         args.order[i] = order[i];
         shape.dim[i] = x->shape.dim[order[i]];
     }
@@ -235,6 +243,7 @@ static void expand_backward(Tape *t, Node *n)
 Tensor *expand(Tape *t, Tensor *x, int64_t times)
 {
     x = contiguous(t, x);
+    OP_BEGIN(t, "expand", x);
     contract(x->shape.rank >= 1 && x->shape.dim[0] == 1, "expand: the first axis has %lld entries, not 1",
              (long long)x->shape.dim[0]);
     Shape shape = x->shape;

@@ -1,4 +1,5 @@
 #include "common/autograd/op.h"
+#include "common/autograd/ops.h"
 
 #include "common/base/memory.h"
 
@@ -22,6 +23,7 @@ struct TapeLists {
     ARRAY(Tensor *) visible; /* in the order they were made; a scope is a mark in it */
     ARRAY(Tensor *) kept;
     ARRAY(Tensor *) spare;
+    ARRAY(Tensor *) retired; /* debug builds: gone, and not used again before the step ends, so that use is noticed */
     ARRAY(Storage *) spare_storage;
     ARRAY(Node *) nodes;
     ARRAY(SiteCalls) calls;
@@ -73,6 +75,7 @@ void tape_free(Tape *t)
     array_free(&l->visible);
     array_free(&l->kept);
     array_free(&l->spare);
+    array_free(&l->retired);
     array_free(&l->spare_storage);
     array_free(&l->nodes);
     array_free(&l->calls);
@@ -105,7 +108,11 @@ static void tensor_unref(Tape *t, Tensor *x)
         storage_release(t, x->storage);
     if (x->root)
         tensor_unref(t, x->root);
+#ifdef NDEBUG
     *array_add(&t->lists->spare) = x;
+#else
+    *array_add(&t->lists->retired) = x;
+#endif
 }
 
 static void tensor_hold(Tensor *x)
@@ -138,9 +145,9 @@ static Storage *storage_new(Tape *t, size_t bytes)
     struct TapeLists *l = t->lists;
     void *data = pool_take(t->pool, bytes);
     if (!data)
-        user_fatal("out of memory: a tensor of %.1f MB beside %.1f MB in use; lower train.batch_size (or "
+        user_fatal("out of memory in %s: a tensor of %.1f MB beside %.1f MB in use; lower train.batch_size (or "
                    "eval.batch_size)",
-                   (double)bytes / 1e6, (double)pool_used(t->pool) / 1e6);
+                   t->op ? t->op : "the first op", (double)bytes / 1e6, (double)pool_used(t->pool) / 1e6);
     Storage *s = l->spare_storage.count ? l->spare_storage.items[--l->spare_storage.count] : mem_new(sizeof *s);
     *s = (Storage){.data = data, .bytes = bytes, .refs = 1, .pool = t->pool};
     return s;
@@ -180,7 +187,7 @@ Tensor *op_like(Tape *t, const Tensor *x)
 
 Tensor *op_view(Tape *t, Tensor *x, Shape shape, int64_t offset, int64_t run, int64_t stride)
 {
-    contract(x->data || t->device == DEVICE_META, "a view of a tensor that was released (its scope has closed)");
+    op_begin(t, "view", 1, &x);
     Tensor *y = tensor_struct(t);
     y->shape = shape;
     y->type = x->type;
@@ -193,7 +200,7 @@ Tensor *op_view(Tape *t, Tensor *x, Shape shape, int64_t offset, int64_t run, in
     y->root = x->root ? x->root : x;
     y->offset = x->offset + offset;
     y->root->refs++;
-    y->needs_gradient = x->needs_gradient;
+    y->needs_gradient = x->needs_gradient && t->region.recording == GRAD;
     show(t, y);
     return y;
 }
@@ -225,6 +232,7 @@ Tensor *scope_close(Tape *t, Scope s, Tensor *y)
 
 Tensor *tape_keep(Tape *t, Tensor *x)
 {
+    op_begin(t, "tape_keep", 1, &x);
     tensor_hold(x);
     *array_add(&t->lists->kept) = x;
     return x;
@@ -252,6 +260,8 @@ void tape_reset(Tape *t)
         tensor_drop(t, l->visible.items[--l->visible.count]);
     while (l->kept.count)
         tensor_drop(t, l->kept.items[--l->kept.count]);
+    while (l->retired.count)
+        *array_add(&l->spare) = l->retired.items[--l->retired.count];
     l->arena.block = l->arena.used = 0;
     l->calls.count = 0;
 }
@@ -274,6 +284,29 @@ bool tape_training(const Tape *t)
 }
 
 /* ---- Recording */
+
+void op_scratch(Tape *t, size_t bytes)
+{
+    Exec *e = &t->exec;
+    if (bytes <= e->scratch_bytes)
+        return;
+    pool_give(t->pool, e->scratch, e->scratch_bytes);
+    while (e->scratch_bytes < bytes)
+        e->scratch_bytes *= 2;
+    e->scratch = pool_take(t->pool, e->scratch_bytes);
+    if (!e->scratch)
+        user_fatal("out of memory in %s: %zu bytes of scratch; lower train.batch_size (or eval.batch_size)", t->op,
+                   e->scratch_bytes);
+}
+
+void op_begin(Tape *t, const char *op, int n, Tensor *const *in)
+{
+    t->op = op;
+    char text[128];
+    for (int i = 0; i < n; i++)
+        contract(!in[i] || in[i]->data, "%s: input %d %s has no data: its scope has closed, or it was never allocated",
+                 op, i, shape_text(in[i]->shape, text));
+}
 
 bool op_records(const Tape *t, int n, Tensor *const *in)
 {
@@ -370,12 +403,27 @@ Slot gradient_slot(Tape *t, Tensor *x)
     return slot;
 }
 
+bool slots_agree(Tape *t, int n, Slot *const *slots)
+{
+    bool add = false;
+    for (int i = 0; i < n; i++)
+        add |= slots[i]->wanted && slots[i]->add;
+    for (int i = 0; add && i < n; i++) {
+        Slot *slot = slots[i];
+        if (slot->wanted && !slot->add)
+            KERNEL(t, elementwise, fill, tensor_count(&slot->gradient), 0.0f, slot->gradient.data);
+        slot->add = slot->wanted;
+    }
+    return add;
+}
+
 void gradient_give(Tape *t, Tensor *x, Tensor *gradient)
 {
     if (!x || !x->needs_gradient)
         return;
     Tensor *owner = x->root ? x->root : x;
-    contract(gradient->channels_last == x->channels_last, "a gradient in another layout than its tensor");
+    contract(gradient->channels_last == x->channels_last && tensor_count(gradient) == tensor_count(x),
+             "a gradient in another layout than its tensor");
     bool whole = tensor_count(x) == tensor_count(owner);
     bool shareable = whole && !owner->param && !owner->gradient && !gradient->root && gradient->type == F32 &&
                      !tensor_is_window(gradient);
@@ -393,24 +441,39 @@ void gradient_give(Tape *t, Tensor *x, Tensor *gradient)
         return;
     }
     Slot slot = gradient_slot(t, x);
-    int64_t blocks, run, gradient_blocks, gradient_run;
-    Rows to = tensor_blocks(&slot.gradient, &blocks, &run);
-    Rows from = tensor_blocks(gradient, &gradient_blocks, &gradient_run);
-    contract(gradient_run >= run || gradient_blocks == 1, "a gradient in smaller pieces than its tensor");
-    from.stride = gradient_run == run ? from.stride : run;
-    KERNEL(t, elementwise, scale, blocks, run, 1.0f, from, slot.add, to);
+    op_copy(t, gradient, &slot.gradient, slot.add);
+}
+
+static Tensor *ones_like(Tape *t, const Tensor *x)
+{
+    Tensor *ones = op_like(t, x);
+    KERNEL(t, elementwise, fill, tensor_count(ones), 1.0f, ones->data);
+    return ones;
+}
+
+/* The cotangent in the root's layout. */
+static Tensor *cotangent_as(Tape *t, Tensor *cotangent, const Tensor *root)
+{
+    cotangent = contiguous(t, cotangent);
+    if (!root->channels_last)
+        return cotangent;
+    Tensor *turned = op_like(t, root);
+    KERNEL(t, elementwise, permute, 4, cotangent->shape.dim, ((const int[]){0, 2, 3, 1}), sizeof(float),
+           cotangent->data, turned->data);
+    return turned;
 }
 
 static void seed_root(Tape *t, Tensor *root, Tensor *cotangent)
 {
+    char a[128], b[128];
     contract(root->needs_gradient, "tape_backward: a root that depends on nothing that needs a gradient");
-    if (cotangent) {
-        gradient_give(t, root, cotangent);
-        return;
-    }
-    Slot slot = gradient_slot(t, root);
-    contract(!slot.add, "tape_backward: a window or repeated tensor as a root needs a cotangent");
-    KERNEL(t, elementwise, fill, tensor_count(root), 1.0f, slot.gradient.data);
+    contract(!cotangent || (shape_equal(cotangent->shape, root->shape) && cotangent->type == F32),
+             "tape_backward: a root %s with a cotangent %s of %s", shape_text(root->shape, a),
+             shape_text(cotangent->shape, b), dtype_name(cotangent->type));
+    op_begin(t, "tape_backward", 1, &cotangent);
+    Scope s = scope_open(t);
+    gradient_give(t, root, cotangent ? cotangent_as(t, cotangent, root) : ones_like(t, root));
+    scope_close_n(t, s, NULL, 0);
 }
 
 static void gradient_release(Tape *t, Tensor *x)
@@ -425,6 +488,7 @@ static void gradient_release(Tape *t, Tensor *x)
 void tape_backward(Tape *t, Tensor *const *roots, Tensor *const *cotangents, int n)
 {
     struct TapeLists *l = t->lists;
+    Region before = region_open(t, t->region.phase, NO_GRAD); /* first order only */
     for (int i = 0; i < n; i++)
         seed_root(t, roots[i], cotangents ? cotangents[i] : NULL);
     while (l->nodes.count) {
@@ -432,6 +496,7 @@ void tape_backward(Tape *t, Tensor *const *roots, Tensor *const *cotangents, int
         bool reached = node->out->gradient || (node->extra_out && node->extra_out->gradient);
         if (reached) {
             Scope s = scope_open(t);
+            t->op = node->op;
             node->backward(t, node);
             scope_close_n(t, s, NULL, 0);
         }
@@ -439,6 +504,7 @@ void tape_backward(Tape *t, Tensor *const *roots, Tensor *const *cotangents, int
         gradient_release(t, node->extra_out);
         node_release(t, node);
     }
+    region_close(t, before);
 }
 
 const Tensor *tensor_gradient(const Tensor *x)
@@ -463,6 +529,7 @@ Tensor *tensor_from(Tape *t, DType type, Shape shape, const void *data)
 
 void tensor_read(Tape *t, const Tensor *x, void *out)
 {
+    op_begin(t, "tensor_read", 1, &(Tensor *){(Tensor *)x});
     if (t->device == DEVICE_META)
         return;
     size_t bytes = dtype_bytes(x->type);

@@ -26,7 +26,7 @@ typedef struct TapeOptions {
 Tape *tape_new(const TapeOptions *options);
 void tape_free(Tape *t);
 
-/* ---- Lifetimes. An op'"'"'s result lives until the innermost open scope closes. Closing returns y, which now belongs to the
+/* ---- Lifetimes. An op's result lives until the innermost open scope closes. Closing returns y, which now belongs to the
  * enclosing scope; it may be older than the scope, or a parameter. Without gradients everything else made inside goes back
  * to the pool; with gradients what backward needs stays until backward is done with it. */
 typedef struct Scope {
@@ -35,7 +35,8 @@ typedef struct Scope {
 
 Scope scope_open(Tape *t);
 Tensor *scope_close(Tape *t, Scope s, Tensor *y);
-void scope_close_n(Tape *t, Scope s, Tensor **keep, int n); /* entries may be NULL; closed again in a loop, a scope lets go
+void scope_close_n(Tape *t, Scope s, Tensor **keep,
+                   int n); /* entries may be NULL; closed again in a loop, a scope lets go
                                                               * of what the last round kept */
 
 /* x may be read until tape_reset, whatever closes before. Returns x. */

@@ -10,9 +10,9 @@
 struct Optimizer {
     OptimizerOptions options;
     Params *params;
-    bool *decays;      /* [parameters] */
-    float *m, *v;      /* flat; v only for AdamW */
-    int64_t *steps;    /* [parameters], as a checkpoint stores them */
+    bool *decays;   /* [parameters] */
+    float *m, *v;   /* flat; v only for AdamW */
+    int64_t *steps; /* [parameters], as a checkpoint stores them */
 };
 
 static bool decays_by_rank(const Param *param)
@@ -100,6 +100,8 @@ void optimizer_step(Optimizer *o, Tape *t, double lr)
 double optimizer_gradient_norm(Optimizer *o, Tape *t)
 {
     double sum = 0;
+    if (t->device == DEVICE_META)
+        return 0;
     for (int i = 0; i < params_count(o->params); i++) {
         Param *param = params_at(o->params, i);
         if (param->state.trainable && param->state.touched)

@@ -14,8 +14,9 @@ struct Params {
     Str prefix;
     ARRAY(size_t) marks; /* lengths of the prefix to go back to */
     Str name;
-    int64_t flat, buffers; /* elements of the two flat arrays */
-    float *values, *gradients, *buffer_values;
+    int64_t flat, buffers;                     /* elements of the two flat arrays */
+    float *values, *gradients, *buffer_values; /* NULL until params_allocate */
+    bool real;                                 /* there is memory behind them */
     const Backend *backend;
 };
 
@@ -39,9 +40,11 @@ void params_free(Params *p)
     array_free(&p->marks);
     str_free(&p->prefix);
     str_free(&p->name);
-    mem_free(p->values);
-    mem_free(p->gradients);
-    mem_free(p->buffer_values);
+    if (p->real) {
+        mem_free(p->values);
+        mem_free(p->gradients);
+        mem_free(p->buffer_values);
+    }
     mem_free(p);
 }
 
@@ -73,6 +76,7 @@ const char *params_name(Params *p, const char *name)
 static Tensor *declare(Params *p, const char *name, Shape shape, Init init, bool trainable)
 {
     const char *full = params_name(p, name);
+    contract(!p->values, "parameter %s is declared after params_allocate", full);
     contract(!params_find(p, full), "two parameters named %s", full);
     Param *param = mem_new(sizeof *param);
     param->name = str_copy(full);
@@ -130,27 +134,24 @@ static float *zeroed_floats(int64_t count)
 void params_allocate(Params *p, bool real, uint32_t seed, const Backend *backend)
 {
     contract(!p->values, "params_allocate twice");
-    for (size_t i = 0; i < p->list.count; i++) {
-        Param *param = p->list.items[i];
-        if (!param->state.trainable)
-            continue;
-        param->gradient = param->value;
-        param->gradient.param = NULL;
-        param->gradient.needs_gradient = false;
-        param->value.gradient = &param->gradient;
-    }
-    if (!real)
-        return;
+    float *nowhere = (float *)4096; /* on the meta device tensors have places too, as in a pool that is not real */
     p->backend = backend;
-    p->values = zeroed_floats(p->flat);
-    p->gradients = zeroed_floats(p->flat);
-    p->buffer_values = zeroed_floats(p->buffers);
+    p->real = real;
+    p->values = real ? zeroed_floats(p->flat) : nowhere;
+    p->gradients = real ? zeroed_floats(p->flat) : nowhere;
+    p->buffer_values = real ? zeroed_floats(p->buffers) : nowhere;
     for (size_t i = 0; i < p->list.count; i++) {
         Param *param = p->list.items[i];
         param->value.data = (param->state.trainable ? p->values : p->buffer_values) + param->offset;
-        if (param->state.trainable)
+        if (param->state.trainable) {
+            param->gradient = param->value;
+            param->gradient.param = NULL;
+            param->gradient.needs_gradient = false;
             param->gradient.data = p->gradients + param->offset;
-        initialise(param, seed);
+            param->value.gradient = &param->gradient;
+        }
+        if (real)
+            initialise(param, seed);
     }
 }
 
@@ -214,8 +215,8 @@ TensorToWrite *params_to_write(Params *p, int *count)
     TensorToWrite *list = mem_new(p->list.count * sizeof *list);
     for (size_t i = 0; i < p->list.count; i++) {
         const Param *param = p->list.items[i];
-        list[i] = (TensorToWrite){.name = param->name, .type = F32, .rank = param->value.shape.rank,
-                                  .data = param->value.data};
+        list[i] = (TensorToWrite){
+            .name = param->name, .type = F32, .rank = param->value.shape.rank, .data = param->value.data};
         memcpy(list[i].shape, param->value.shape.dim, sizeof list[i].shape);
     }
     return list;

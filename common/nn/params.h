@@ -30,7 +30,7 @@ typedef struct Param {
     Tensor gradient;
     ParamState state;
     Init init;
-    int64_t offset;   /* in the flat buffer (of parameters, or of buffers) */
+    int64_t offset; /* in the flat buffer (of parameters, or of buffers) */
 } Param;
 
 Params *params_new(void);
@@ -45,8 +45,8 @@ const char *params_name(Params *p, const char *name); /* with the prefix in forc
 Tensor *params_add(Params *p, const char *name, Shape shape, Init init);
 Tensor *params_add_buffer(Params *p, const char *name, Shape shape, Init init);
 
-/* Gives all of them storage and their initial values: each a function of (seed, name) alone. `real` false: no storage (meta
- * device). */
+/* Gives all of them storage and their initial values: each a function of (seed, name) alone. `real` false: places without
+ * memory behind them, for the meta device. */
 void params_allocate(Params *p, bool real, uint32_t seed, const Backend *backend);
 
 int params_count(const Params *p);
@@ -69,7 +69,7 @@ typedef struct LoadReport {
     int missing_count, unused_count, misshaped_count;
 } LoadReport;
 
-/* Loads every parameter by name (stripped of `prefix` in the file; NULL: none); `rename` (NULL: none) maps a parameter's name
+/* Loads every parameter by name (behind `prefix` in the file; NULL: none; tensors without it are not asked after); `rename` (NULL: none) maps a parameter's name
  * to one more name it may have in a file. Strict: a missing, unused or mis-shaped tensor is an error that lists them;
  * else they are only reported. `skip` (NULL: none): parameters whose name begins with it keep their values (a head of
  * another class count). Nothing is changed unless all can be read. */
@@ -78,6 +78,10 @@ typedef struct LoadOptions {
     const char *prefix;
     const char *skip;
     bool (*rename)(const char *name, char renamed[static 256]);
+    /* May make a tensor of another shape fit (position embeddings for another resolution): values [of the stored shape] ->
+     * out [of the parameter's]; false: it does not. NULL: nothing is adapted. */
+    bool (*adapt)(void *user, const Param *param, Shape stored, const float *values, float *out);
+    void *adapt_user;
 } LoadOptions;
 
 bool params_load(Params *p, const TensorFile *file, const LoadOptions *options, LoadReport *report, Error *e);

@@ -29,10 +29,41 @@ static const FileTensor *find_in_file(const TensorFile *file, const LoadOptions 
     return found;
 }
 
+static Shape stored_shape(const FileTensor *stored)
+{
+    Shape shape = {.rank = stored->rank};
+    memcpy(shape.dim, stored->shape, sizeof shape.dim);
+    return shape;
+}
+
 static bool shapes_agree(const FileTensor *stored, const Tensor *value)
 {
-    return stored->rank == value->shape.rank &&
-           memcmp(stored->shape, value->shape.dim, (size_t)stored->rank * sizeof(int64_t)) == 0;
+    return shape_equal(stored_shape(stored), value->shape);
+}
+
+/* A stored tensor as the parameter takes it: mem_free it. NULL with a line if it cannot be read, without one (an empty text) if
+ * it does not fit. */
+static float *read_as(const LoadOptions *o, const Param *param, const TensorFile *file, const FileTensor *stored, Error *e)
+{
+    float *values = mem_new((size_t)stored->count * sizeof *values);
+    e->text[0] = '\0';
+    if (!tensor_file_read(file, stored, F32, values, e) || shapes_agree(stored, &param->value))
+        return e->text[0] ? (mem_free(values), NULL) : values;
+    float *out = mem_new((size_t)tensor_count(&param->value) * sizeof *out);
+    bool fits = o->adapt && o->adapt(o->adapt_user, param, stored_shape(stored), values, out);
+    mem_free(values);
+    if (fits)
+        return out;
+    mem_free(out);
+    return NULL;
+}
+
+static bool adapts(const LoadOptions *o, const Param *param, const FileTensor *stored, const TensorFile *file)
+{
+    Error e;
+    float *out = o->adapt ? read_as(o, param, file, stored, &e) : NULL;
+    mem_free(out);
+    return out != NULL;
 }
 
 /* Pairs every parameter with its tensor in the file; entries that stay NULL keep their values. */
@@ -49,11 +80,10 @@ static void match(Params *p, const TensorFile *file, const LoadOptions *o, const
             continue;
         if (!stored) {
             list_name(&r->missing, &r->missing_count, param->name);
-        } else if (!shapes_agree(stored, &param->value)) {
+        } else if (!shapes_agree(stored, &param->value) && !adapts(o, param, stored, file)) {
             char line[640], ours[128], theirs[128];
-            Shape shape = {.rank = stored->rank};
-            memcpy(shape.dim, stored->shape, sizeof shape.dim);
-            snprintf(line, sizeof line, "%s (%s in the file, %s in the model)", param->name, shape_text(shape, theirs),
+            snprintf(line, sizeof line, "%s (%s in the file, %s in the model)", param->name,
+                     shape_text(stored_shape(stored), theirs),
                      shape_text(param->value.shape, ours));
             list_name(&r->misshaped, &r->misshaped_count, line);
         } else {
@@ -61,7 +91,7 @@ static void match(Params *p, const TensorFile *file, const LoadOptions *o, const
         }
     }
     for (int j = 0; j < tensor_file_count(file); j++)
-        if (!used[j])
+        if (!used[j] && str_starts(tensor_file_at(file, j)->name, o->prefix ? o->prefix : ""))
             list_name(&r->unused, &r->unused_count, tensor_file_at(file, j)->name);
 }
 
@@ -83,18 +113,20 @@ static bool strict_check(const TensorFile *file, const LoadReport *r, Error *e)
 }
 
 /* Everything is read into a copy first, so that a broken file changes nothing. */
-static bool read_all(Params *p, const TensorFile *file, const FileTensor *const *found, LoadReport *r, Error *e)
+static bool read_all(Params *p, const TensorFile *file, const LoadOptions *o, const FileTensor *const *found, LoadReport *r,
+                     Error *e)
 {
     float **copies = mem_new((size_t)params_count(p) * sizeof *copies);
     bool good = true;
     for (int i = 0; good && i < params_count(p); i++)
         if (found[i]) {
-            copies[i] = mem_new((size_t)found[i]->count * sizeof(float));
-            good = tensor_file_read(file, found[i], F32, copies[i], e);
+            copies[i] = read_as(o, params_at(p, i), file, found[i], e);
+            good = copies[i] != NULL;
         }
     for (int i = 0; i < params_count(p); i++) {
         if (good && copies[i]) {
-            memcpy(params_at(p, i)->value.data, copies[i], (size_t)found[i]->count * sizeof(float));
+            Tensor *value = &params_at(p, i)->value;
+            memcpy(value->data, copies[i], (size_t)tensor_count(value) * sizeof(float));
             r->loaded++;
         }
         mem_free(copies[i]);
@@ -110,7 +142,7 @@ bool params_load(Params *p, const TensorFile *file, const LoadOptions *options, 
     const FileTensor **found = mem_new((size_t)params_count(p) * sizeof *found);
     bool *used = mem_new((size_t)tensor_file_count(file));
     match(p, file, options, found, used, report);
-    bool good = (!options->strict || strict_check(file, report, e)) && read_all(p, file, found, report, e);
+    bool good = (!options->strict || strict_check(file, report, e)) && read_all(p, file, options, found, report, e);
     mem_free(found);
     mem_free(used);
     return good;

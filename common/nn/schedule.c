@@ -23,5 +23,5 @@ double schedule_timm_cosine(const CosineSchedule *s, int64_t epoch)
     int64_t t = epoch - 1;
     if (t < s->warmup)
         return s->start + (double)t * (s->peak - s->start) / (double)s->warmup;
-    return cosine(s, (double)t / (double)s->total);
+    return t < s->total ? cosine(s, (double)t / (double)s->total) : s->floor;
 }

@@ -3,8 +3,8 @@
 #include <stdint.h>
 
 typedef struct CosineSchedule {
-    double peak, floor;   /* the highest rate, and the last */
-    double start;         /* where the warm-up begins */
+    double peak, floor;    /* the highest rate, and the last */
+    double start;          /* where the warm-up begins */
     int64_t warmup, total; /* steps, or epochs */
 } CosineSchedule;
 
@@ -13,6 +13,6 @@ typedef struct CosineSchedule {
 double schedule_cosine(const CosineSchedule *s, int64_t step);
 
 /* timm 0.4.12 as CrossViT's main.py drives it, by epoch: S(t) = start + t (peak - start) / warmup for t < warmup, else floor +
- * (peak - floor)/2 (1 + cos(pi t / total)), not shifted by the warm-up; and because the scheduler is stepped after an
+ * (peak - floor)/2 (1 + cos(pi t / total)), not shifted by the warm-up, and floor from t = total on; and because the scheduler is stepped after an
  * epoch with that epoch's number, epoch 0 trains at `start` (at `peak` without warm-up) and epoch e >= 1 at S(e - 1). */
 double schedule_timm_cosine(const CosineSchedule *s, int64_t epoch);

@@ -20,8 +20,8 @@ struct Program; /* common/run/command/command.h */
 
 /* What a finished run ends with: the figures of the test set, for tables of experiments. */
 typedef struct Result {
-    const char *names[TASK_FIGURES];
-    double values[TASK_FIGURES];
+    char names[TASK_FIGURES][48];
+    double values[TASK_FIGURES]; /* NaN: does not exist in this arm */
     int count;
 } Result;
 
@@ -57,6 +57,8 @@ typedef struct Model {
     const void *workload_hooks; /* what the workload asks of the model: a Classifier, ... */
     const GoldenEntry *golden;
     bool (*rename)(const char *name, char renamed[static 256]); /* other names in checkpoints, or NULL */
+    /* A LoadOptions.adapt with a Tape as its user: weights for another resolution. NULL: none. */
+    bool (*adapt)(void *tape, const Param *param, Shape stored, const float *values, float *out);
     const ModelView *views;                                    /* ends with a NULL name */
     /* --table N: the paper's rows beside what the weights that are here give. */
     bool (*table)(const struct Program *program, int number, const Node *overrides, Error *e);

@@ -27,8 +27,9 @@ typedef struct Gap {
 struct Pool {
     char *base;
     bool real;
-    size_t limit; /* of the region */
-    size_t top;   /* everything from here on was never given out */
+    size_t limit;   /* of the region */
+    size_t top;     /* everything from here on is free */
+    size_t reached; /* the highest top there ever was: nothing behind it was ever touched */
     size_t used, peak;
     ARRAY(Gap) gaps; /* free blocks below top, by offset, never touching each other */
 };
@@ -52,7 +53,6 @@ Pool *pool_new(bool real)
                        pool->limit);
         pool->base = region + (HUGE_PAGE - (uintptr_t)region % HUGE_PAGE) % HUGE_PAGE;
         madvise(pool->base, pool->limit, MADV_HUGEPAGE);
-        ASAN_POISON_MEMORY_REGION(pool->base, pool->limit);
     }
     return pool;
 }
@@ -62,7 +62,7 @@ void pool_free(Pool *pool)
     if (!pool)
         return;
     if (pool->real) {
-        ASAN_UNPOISON_MEMORY_REGION(pool->base, pool->limit);
+        ASAN_UNPOISON_MEMORY_REGION(pool->base, pool->reached);
         munmap(pool->base, pool->limit);
     }
     array_free(&pool->gaps);
@@ -97,16 +97,26 @@ static size_t best_gap(const Pool *pool, size_t size)
     return best;
 }
 
+/* Debug builds: what nobody wrote, and what somebody gave back, reads as NaN. */
+static void poison(char *block, size_t bytes)
+{
+#ifndef NDEBUG
+    memset(block, 0xff, bytes);
+#else
+    (void)block, (void)bytes;
+#endif
+}
+
 static void *given_out(Pool *pool, size_t offset, size_t bytes)
 {
-    pool->used += block_size(bytes);
+    size_t size = block_size(bytes);
+    pool->used += size;
     pool->peak = MAX(pool->peak, pool->used);
     char *block = pool->base + offset;
     if (pool->real) {
         ASAN_UNPOISON_MEMORY_REGION(block, bytes);
-#ifndef NDEBUG
-        memset(block, 0xff, bytes);
-#endif
+        ASAN_POISON_MEMORY_REGION(block + bytes, size - bytes);
+        poison(block, bytes);
     }
     return block;
 }
@@ -127,15 +137,20 @@ void *pool_take(Pool *pool, size_t bytes)
         return NULL;
     size_t offset = pool->top;
     pool->top += size;
+    pool->reached = MAX(pool->reached, pool->top);
     return given_out(pool, offset, bytes);
 }
 
 void pool_give(Pool *pool, void *block, size_t bytes)
 {
     size_t size = block_size(bytes), offset = (size_t)((char *)block - pool->base);
+    contract(offset % ALIGNMENT == 0 && offset + size <= pool->top && size <= pool->used,
+             "pool_give: a block that pool_take did not give");
     pool->used -= size;
-    if (pool->real)
+    if (pool->real) {
+        poison(block, bytes);
         ASAN_POISON_MEMORY_REGION(block, size);
+    }
     size_t low = 0, high = pool->gaps.count; /* the first gap behind the block */
     while (low < high) {
         size_t middle = (low + high) / 2;

@@ -11,10 +11,11 @@ typedef struct Pool Pool;
 Pool *pool_new(bool real);
 void pool_free(Pool *pool);
 
-/* 64-byte aligned, uninitialised (debug builds fill it with NaN). NULL if the machine does not have the memory. */
+/* 64-byte aligned, uninitialised. NULL if the machine does not have the memory. Debug builds fill a block with NaN when it
+ * is given out and again when it is given back. */
 void *pool_take(Pool *pool, size_t bytes);
-void pool_give(Pool *pool, void *block, size_t bytes);
+void pool_give(Pool *pool, void *block, size_t bytes); /* `bytes` as it was taken */
 
-size_t pool_used(const Pool *pool);       /* bytes given out now */
-size_t pool_peak(const Pool *pool);       /* the most that ever was in use since pool_peak_reset */
+size_t pool_used(const Pool *pool); /* bytes given out now */
+size_t pool_peak(const Pool *pool); /* the most that ever was in use since pool_peak_reset */
 void pool_peak_reset(Pool *pool);

@@ -12,11 +12,10 @@ typedef struct Shape {
 } Shape;
 
 /* SHAPE(2, 3, 4); a scalar is (Shape){0}. */
-#define SHAPE(...)                                                                                                     \
-    ((Shape){.rank = (int)(sizeof((int64_t[]){__VA_ARGS__}) / sizeof(int64_t)), .dim = {__VA_ARGS__}})
+#define SHAPE(...) ((Shape){.rank = (int)(sizeof((int64_t[]){__VA_ARGS__}) / sizeof(int64_t)), .dim = {__VA_ARGS__}})
 
-int64_t shape_count(Shape s);                            /* elements; 1 for a scalar */
-int64_t shape_product(Shape s, int from, int to);        /* of the axes from .. to-1 */
+int64_t shape_count(Shape s);                     /* elements; 1 for a scalar */
+int64_t shape_product(Shape s, int from, int to); /* of the axes from .. to-1 */
 bool shape_equal(Shape a, Shape b);
 const char *shape_text(Shape s, char text[static 128]); /* "[2, 3, 4]" */
 
@@ -32,8 +31,8 @@ typedef struct Storage {
 typedef struct ParamState {
     const char *name;
     bool trainable;
-    bool touched;         /* a gradient has arrived since zero_grad: an absent gradient is not one of zero */
-    uint64_t version;     /* raised by every write; packed copies of an older version are stale */
+    bool touched;          /* a gradient has arrived since zero_grad: an absent gradient is not one of zero */
+    uint64_t version;      /* raised by every write; packed copies of an older version are stale */
     struct Packed *packed; /* the backend's own arrangement */
 } ParamState;
 
@@ -48,8 +47,8 @@ typedef struct Tensor {
                          * tokens_from_map meet such a tensor, every other op asks contiguous() first */
     bool needs_gradient;
     Storage *storage;
-    struct Tensor *root; /* of a window or reshape: the tensor whose gradient it shares; else NULL */
-    int64_t offset;      /* elements from the root's first */
+    struct Tensor *root;     /* of a window or reshape: the tensor whose gradient it shares; else NULL */
+    int64_t offset;          /* elements from the root's first */
     struct Tensor *gradient; /* same shape and layout; never set on a window */
     ParamState *param;
     int holders; /* who still looks at the data: the scope, tape_keep, nodes that saved it */

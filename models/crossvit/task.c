@@ -85,9 +85,31 @@ static int attention(Tape *t, const void *network, Tensor *x, AttentionMap *maps
     return s.count;
 }
 
+/* Position embeddings of another grid are resized. */
+static bool adapt(void *tape, const Param *param, Shape stored, const float *values, float *out)
+{
+    const Shape wanted = param->value.shape;
+    if (strncmp(param->name, "pos_embed.", 10) || stored.rank != 3 || stored.dim[0] != 1 || stored.dim[2] != wanted.dim[2])
+        return false;
+    int64_t grid = 1, old = 1;
+    while (grid * grid < wanted.dim[1] - 1)
+        grid++;
+    while (old * old < stored.dim[1] - 1)
+        old++;
+    if (old * old != stored.dim[1] - 1)
+        return false;
+    Tape *t = tape;
+    Region before = region_open(t, EVAL, NO_GRAD);
+    tensor_read(t, crossvit_resize_positions(t, tensor_from(t, F32, stored, values), grid), out);
+    tape_reset(t);
+    region_close(t, before);
+    return true;
+}
+
 static const Classifier classifier = {
     .forward = forward,
     .parts = {"small", "large", NULL},
+    .head = "head.",
     .classes = classes,
     .channels = channels,
     .attention = attention,
@@ -113,6 +135,7 @@ const Model crossvit_model = {
     .workload_hooks = &classifier,
     .golden = crossvit_golden,
     .rename = crossvit_timm_name,
+    .adapt = adapt,
     .views = views,
     .table = crossvit_table,
 };

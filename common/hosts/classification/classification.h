@@ -16,9 +16,11 @@ typedef struct AttentionMap {
 
 /* What the workload asks of a model. */
 typedef struct Classifier {
-    /* x [B,C,S,S] -> logits [B,classes]; parts[i] (NULL: not wanted): logits of its parts, for metrics of their own. */
+    /* x [B,C,S,S] -> logits [B,classes]. parts (NULL: not wanted): logits of its parts, for metrics of their own; an entry
+     * stays NULL where the configuration does not have that part. */
     Tensor *(*forward)(Tape *t, const void *network, Tensor *x, Tensor **parts);
     const char *parts[CLASSIFIER_PARTS]; /* "small", "large"; NULL ends */
+    const char *head; /* parameters whose names begin so give the logits: they may begin anew in fine-tuning */
     int (*classes)(const void *config);
     int (*channels)(const void *config);
     /* The maps of one image x [1,C,S,S]; returns how many, at most `room`. NULL: none. */
@@ -67,13 +69,16 @@ typedef struct Tally {
     int64_t count;
     double loss;                       /* sum */
     int64_t top1, top5;
-    int64_t parts[CLASSIFIER_PARTS];   /* top-1 of the parts alone */
+    int64_t parts[CLASSIFIER_PARTS];   /* top-1 of the parts alone; -1: this configuration has no such part */
     int64_t *confusion;                /* [classes, classes] */
     float *probability;                /* [samples of the set] of the true class, NULL: not wanted */
     int32_t *predicted;                /* likewise */
 } Tally;
 
 bool classification_evaluate(Job *job, Dataset *data, const ImageTransform *transform, Tally *tally, Error *e);
+
+/* The share of test images that part p alone gets right; NaN: there is no such part. */
+double classification_part_accuracy(const Tally *tally, int p);
 
 /* The rank of the label among the logits [classes], 0 = first; of equal ones the lower index comes first. */
 int classification_rank(const float *logits, int classes, int64_t label);

@@ -15,6 +15,11 @@ int classification_rank(const float *logits, int classes, int64_t label)
     return rank;
 }
 
+double classification_part_accuracy(const Tally *tally, int p)
+{
+    return tally->parts[p] < 0 ? NAN : (double)tally->parts[p] / (double)tally->count;
+}
+
 static int best_of(const float *logits, int classes)
 {
     int best = 0;
@@ -49,8 +54,9 @@ static void count_batch(Tally *tally, const Batch *batch, const float *logits, f
             tally->probability[batch->indices[i]] = (float)exp(log_p);
         if (tally->predicted)
             tally->predicted[batch->indices[i]] = predicted;
-        for (int p = 0; p < CLASSIFIER_PARTS && parts[p]; p++)
-            tally->parts[p] += classification_rank(parts[p] + (int64_t)i * classes, classes, label) == 0;
+        for (int p = 0; p < CLASSIFIER_PARTS; p++)
+            if (parts[p])
+                tally->parts[p] += classification_rank(parts[p] + (int64_t)i * classes, classes, label) == 0;
     }
 }
 
@@ -63,7 +69,11 @@ static void forward_batch(Job *job, const Batch *batch, Tally *tally, float *hos
     Tensor *logits = c->forward(job->tape, job->network, x, parts);
     tensor_read(job->tape, logits, host);
     float *on_host[CLASSIFIER_PARTS] = {0};
-    for (int p = 0; p < CLASSIFIER_PARTS && c->parts[p] && parts[p]; p++) {
+    for (int p = 0; p < CLASSIFIER_PARTS; p++) {
+        if (!parts[p]) {
+            tally->parts[p] = -1;
+            continue;
+        }
         on_host[p] = host + (int64_t)(p + 1) * batch->rows * classes;
         tensor_read(job->tape, parts[p], on_host[p]);
     }

@@ -3,10 +3,13 @@
 
 #include "common/autograd/ops.h"
 #include "common/nn/schedule.h"
+#include "common/run/command/command.h"
 #include "common/run/readable.h"
 #include "datasets/registry.h"
 
 #include <math.h>
+#include <stdarg.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <time.h>
 
@@ -21,6 +24,7 @@ typedef struct ClassificationTask {
     CosineSchedule schedule;
     Tally tally;
     float *targets; /* [batch, classes] */
+    char part_figures[CLASSIFIER_PARTS][48];
 } ClassificationTask;
 
 static const Classifier *classifier_of(const Job *job)
@@ -119,18 +123,20 @@ static bool validate(Task *task, Tape *t, double *figures, Error *e)
     figures[0] = (double)tally.top1 / (double)tally.count;
     figures[1] = tally.loss / (double)tally.count;
     for (int p = 0; p < CLASSIFIER_PARTS && classifier->parts[p]; p++)
-        figures[2 + p] = (double)tally.parts[p] / (double)tally.count;
+        figures[2 + p] = classification_part_accuracy(&tally, p);
     return true;
 }
 
-static void name_figures(Task *task, const Classifier *classifier)
+static void name_figures(ClassificationTask *c)
 {
-    static const char *const part_names[] = {"val_accuracy_part0", "val_accuracy_part1", "val_accuracy_part2",
-                                             "val_accuracy_part3"};
+    Task *task = &c->task;
+    const Classifier *classifier = classifier_of(c->job);
     task->figures[task->figure_count++] = "val_accuracy";
     task->figures[task->figure_count++] = "val_loss";
-    for (int p = 0; p < CLASSIFIER_PARTS && classifier->parts[p]; p++)
-        task->figures[task->figure_count++] = part_names[p];
+    for (int p = 0; p < CLASSIFIER_PARTS && classifier->parts[p]; p++) {
+        snprintf(c->part_figures[p], sizeof c->part_figures[p], "val_accuracy_%s", classifier->parts[p]);
+        task->figures[task->figure_count++] = c->part_figures[p];
+    }
 }
 
 /* ---- Opening and closing */
@@ -180,6 +186,19 @@ static bool check_classes(const ClassificationTask *c, Error *e)
     return true;
 }
 
+/* train.finetune: weights to begin with. */
+static bool load_start(Job *job, Error *e)
+{
+    const TrainConfig *config = job->settings->train;
+    Weights w;
+    if (!config->finetune)
+        return true;
+    bool good = weights_find(&w, config->finetune, e) &&
+                weights_load(&w, job, config->new_head ? classifier_of(job)->head : NULL, e);
+    weights_free(&w);
+    return good;
+}
+
 static Task *open_task(Job *job, Error *e)
 {
     ClassificationTask *c = mem_new(sizeof *c);
@@ -202,14 +221,14 @@ static Task *open_task(Job *job, Error *e)
     c->tally.confusion = mem_new((size_t)(classes * classes) * sizeof *c->tally.confusion);
     c->targets = mem_new((size_t)(config->batch_size * classes) * sizeof *c->targets);
     bool good = classification_train_data(s, &c->train, &c->held, e) && (c->test = classification_test_data(s, e)) != NULL &&
-                check_classes(c, e) && (c->loader = open_train_loader(c, e)) != NULL;
+                check_classes(c, e) && load_start(job, e) && (c->loader = open_train_loader(c, e)) != NULL;
     if (!good) {
         close_task(task);
         return NULL;
     }
     task->steps = loader_steps(c->loader);
     c->schedule = schedule_of(config, task->steps);
-    name_figures(task, classifier_of(job));
+    name_figures(c);
     task->optimizer = optimizer_new(&(OptimizerOptions){.kind = config->optimizer == OPT_SGD ? OPTIMIZER_SGD : OPTIMIZER_ADAMW,
                                                         .beta1 = config->beta1,
                                                         .beta2 = config->beta2,
@@ -242,25 +261,29 @@ static void say_result(Job *job, const Tally *tally, double seconds)
     log_line(job->log, "test: top-1 %.2f %%  top-5 %.2f %%  loss %.4f  (%s images, %.0f images/s)",
              100.0 * (double)tally->top1 / n, 100.0 * (double)tally->top5 / n, tally->loss / n, images.text, n / seconds);
     for (int p = 0; p < CLASSIFIER_PARTS && classifier->parts[p]; p++)
-        log_line(job->log, "  the %s branch alone: top-1 %.2f %%", classifier->parts[p],
-                 100.0 * (double)tally->parts[p] / n);
+        if (tally->parts[p] >= 0)
+            log_line(job->log, "  the %s branch alone: top-1 %.2f %%", classifier->parts[p],
+                     100.0 * classification_part_accuracy(tally, p));
+}
+
+__attribute__((format(printf, 3, 4))) static void add_figure(Result *r, double value, const char *format, ...)
+{
+    va_list args;
+    va_start(args, format);
+    vsnprintf(r->names[r->count], sizeof r->names[0], format, args);
+    va_end(args);
+    r->values[r->count++] = value;
 }
 
 static void fill_result(const Job *job, const Tally *tally, Result *r)
 {
-    static const char *const part_names[] = {"part0_top1", "part1_top1", "part2_top1", "part3_top1"};
-    double n = (double)tally->count;
-    const char *names[] = {"top1", "top5"};
-    double values[] = {100.0 * (double)tally->top1 / n, 100.0 * (double)tally->top5 / n};
+    const Classifier *classifier = classifier_of(job);
+    double percent = 100.0 / (double)tally->count;
     r->count = 0;
-    for (int i = 0; i < COUNT_OF(names); i++) {
-        r->names[r->count] = names[i];
-        r->values[r->count++] = values[i];
-    }
-    for (int p = 0; p < CLASSIFIER_PARTS && classifier_of(job)->parts[p]; p++) {
-        r->names[r->count] = part_names[p];
-        r->values[r->count++] = 100.0 * (double)tally->parts[p] / n;
-    }
+    add_figure(r, percent * (double)tally->top1, "top1");
+    add_figure(r, percent * (double)tally->top5, "top5");
+    for (int p = 0; p < CLASSIFIER_PARTS && classifier->parts[p]; p++)
+        add_figure(r, 100.0 * classification_part_accuracy(tally, p), "%s_alone_top1", classifier->parts[p]);
 }
 
 static bool test_and_report(Job *job, Dataset *test, Result *result, Error *e)

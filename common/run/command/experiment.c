@@ -52,12 +52,12 @@ static bool add_result(const char *folder, Cell *cells, const char **names, int 
     free(path);
     for (int i = 0; node && i < node->count && i < TASK_FIGURES; i++) {
         double value;
-        if (!node_number(node->items[i], &value))
-            continue;
         if (i >= *count) {
             names[i] = str_copy(node->keys[i]);
             *count = i + 1;
         }
+        if (!node_number(node->items[i], &value)) /* null: this arm has no such figure */
+            continue;
         cells[i].sum += value;
         cells[i].squares += value * value;
         cells[i].count++;

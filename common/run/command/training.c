@@ -5,6 +5,7 @@
 #include "common/run/readable.h"
 #include "common/run/run_folder.h"
 
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -46,8 +47,12 @@ static bool same_run(const char *path, const Settings *s, Error *e)
 static bool write_result(const char *run, const Result *r, Error *e)
 {
     Str text = {0};
-    for (int i = 0; i < r->count; i++)
-        str_add(&text, "%s: %.9g\n", r->names[i], r->values[i]);
+    for (int i = 0; i < r->count; i++) {
+        if (isfinite(r->values[i]))
+            str_add(&text, "%s: %.9g\n", r->names[i], r->values[i]);
+        else
+            str_add(&text, "%s: null\n", r->names[i]);
+    }
     char *path = path_join(run, "result.yaml");
     bool good = file_write(path, text.text ? text.text : "", text.length, e);
     str_free(&text);

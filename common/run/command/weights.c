@@ -154,7 +154,12 @@ bool weights_load(const Weights *w, Job *job, const char *skip, Error *e)
     LoadReport report = {0};
     bool good = !model || strcmp(model, job->model->name) == 0 ||
                 error_set(e, "%s: a checkpoint of %s, not of %s", w->path, model, job->model->name);
-    good = good && params_load(job->params, file, &(LoadOptions){.strict = true, .skip = skip, .rename = job->model->rename},
+    good = good && params_load(job->params, file,
+                               &(LoadOptions){.strict = true,
+                                              .skip = skip,
+                                              .rename = job->model->rename,
+                                              .adapt = job->model->adapt,
+                                              .adapt_user = job->tape},
                                &report, e);
     load_report_free(&report);
     tensor_file_close(file);

@@ -1,0 +1,623 @@
+/* Every op of common/autograd/ops.h. Sizes are odd, so that no vector divides them. */
+#pragma once
+#include "support/op_case.h"
+#include "support/references.h"
+
+/* ---- Shape */
+
+static Tensor *run_reshape(Tape *t, Tensor *const *in)
+{
+    return reshape(t, in[0], SHAPE(5, 2, 7, 3));
+}
+
+static void copied(const Values *in, double *y)
+{
+    memcpy(y, in[0].x, (size_t)shape_count(in[0].shape) * sizeof *y);
+}
+
+/* y = x [A, start..start+length, C]. */
+static void sliced(const Values *in, int axis, int64_t start, int64_t length, double *y)
+{
+    const Shape s = in->shape;
+    int64_t inner = shape_product(s, axis + 1, s.rank), outer = shape_product(s, 0, axis);
+    for (int64_t o = 0; o < outer; o++, y += length * inner)
+        memcpy(y, in->x + (o * s.dim[axis] + start) * inner, (size_t)(length * inner) * sizeof *y);
+}
+
+static Tensor *run_narrow_tokens(Tape *t, Tensor *const *in)
+{
+    return narrow(t, in[0], 1, 1, 3);
+}
+
+static void narrow_tokens(const Values *in, double *y)
+{
+    sliced(in, 1, 1, 3, y);
+}
+
+static Tensor *run_narrow_last(Tape *t, Tensor *const *in)
+{
+    return narrow(t, in[0], 2, 2, 3);
+}
+
+static void narrow_last(const Values *in, double *y)
+{
+    sliced(in, 2, 2, 3, y);
+}
+
+static Tensor *run_narrow_first(Tape *t, Tensor *const *in)
+{
+    return narrow(t, in[0], 0, 1, 2);
+}
+
+static void narrow_first(const Values *in, double *y)
+{
+    sliced(in, 0, 1, 2, y);
+}
+
+/* A window of a window, and that reshaped into heads. */
+static Tensor *run_narrow_twice(Tape *t, Tensor *const *in)
+{
+    return reshape(t, narrow(t, narrow(t, in[0], 2, 1, 6), 2, 2, 4), SHAPE(3, 5, 2, 2));
+}
+
+static void narrow_twice(const Values *in, double *y)
+{
+    sliced(in, 2, 3, 4, y);
+}
+
+static void concatenated(const Values *in, int n, int axis, double *y)
+{
+    int64_t outer = shape_product(in[0].shape, 0, axis);
+    for (int64_t o = 0; o < outer; o++)
+        for (int i = 0; i < n; i++) {
+            int64_t block = shape_product(in[i].shape, axis, in[i].shape.rank);
+            memcpy(y, in[i].x + o * block, (size_t)block * sizeof *y);
+            y += block;
+        }
+}
+
+static Tensor *run_concat_tokens(Tape *t, Tensor *const *in)
+{
+    return concat(t, 1, 3, in);
+}
+
+static void concat_tokens(const Values *in, double *y)
+{
+    concatenated(in, 3, 1, y);
+}
+
+static Tensor *run_concat_last(Tape *t, Tensor *const *in)
+{
+    return concat(t, 2, 2, in);
+}
+
+static void concat_last(const Values *in, double *y)
+{
+    concatenated(in, 2, 2, y);
+}
+
+/* The same tensor twice, and windows of two kinds. */
+static Tensor *run_concat2(Tape *t, Tensor *const *in)
+{
+    Tensor *both = concat2(t, 1, in[0], narrow(t, in[0], 1, 1, 2));
+    return concat2(t, 1, narrow(t, both, 2, 1, 3), narrow(t, in[0], 2, 2, 3));
+}
+
+static void concat2_of(const Values *in, double *y)
+{
+    const Shape s = in->shape;
+    for (int64_t b = 0; b < s.dim[0]; b++)
+        for (int64_t n = 0; n < 2 * s.dim[1] + 2; n++)
+            for (int64_t c = 0; c < 3; c++) {
+                int64_t from = n < s.dim[1] ? n : n < s.dim[1] + 2 ? n - s.dim[1] + 1 : n - s.dim[1] - 2;
+                *y++ = in->x[(b * s.dim[1] + from) * s.dim[2] + c + (n < s.dim[1] + 2 ? 1 : 2)];
+            }
+}
+
+static Tensor *run_permute(Tape *t, Tensor *const *in)
+{
+    return permute(t, in[0], (const int[]){2, 0, 3, 1});
+}
+
+static void permuted(const Values *in, double *y)
+{
+    const int64_t *n = in->shape.dim;
+    for (int64_t c = 0; c < n[2]; c++)
+        for (int64_t a = 0; a < n[0]; a++)
+            for (int64_t d = 0; d < n[3]; d++)
+                for (int64_t b = 0; b < n[1]; b++)
+                    *y++ = in->x[((a * n[1] + b) * n[2] + c) * n[3] + d];
+}
+
+static Tensor *run_expand(Tape *t, Tensor *const *in)
+{
+    return expand(t, in[0], 4);
+}
+
+static void expanded(const Values *in, double *y)
+{
+    for (int i = 0; i < 4; i++)
+        memcpy(y + i * shape_count(in->shape), in->x, (size_t)shape_count(in->shape) * sizeof *y);
+}
+
+static Tensor *run_contiguous(Tape *t, Tensor *const *in)
+{
+    return contiguous(t, in[0]);
+}
+
+static Tensor *run_tokens_from_map(Tape *t, Tensor *const *in)
+{
+    return tokens_from_map(t, in[0]);
+}
+
+/* [A,B,C] -> [A,C,B] */
+static void turned(const double *x, int64_t a, int64_t b, int64_t c, double *y)
+{
+    for (int64_t i = 0; i < a; i++)
+        for (int64_t k = 0; k < c; k++)
+            for (int64_t j = 0; j < b; j++)
+                *y++ = x[(i * b + j) * c + k];
+}
+
+static void tokens_of(const Values *in, double *y)
+{
+    const int64_t *n = in->shape.dim;
+    turned(in->x, n[0], n[1], n[2] * n[3], y);
+}
+
+static Tensor *run_map_from_tokens(Tape *t, Tensor *const *in)
+{
+    return map_from_tokens(t, in[0], 3, 5);
+}
+
+static void map_of(const Values *in, double *y)
+{
+    const int64_t *n = in->shape.dim;
+    turned(in->x, n[0], n[1], n[2], y);
+}
+
+/* ---- Elementwise */
+
+#define UNARY_CASE(name, formula)                                                                                      \
+    static Tensor *run_##name(Tape *t, Tensor *const *in)                                                              \
+    {                                                                                                                  \
+        return name(t, in[0]);                                                                                         \
+    }                                                                                                                  \
+    static void name##_values(const Values *in, double *y)                                                             \
+    {                                                                                                                  \
+        for (int64_t i = 0; i < shape_count(in->shape); i++) {                                                         \
+            double x = in->x[i];                                                                                       \
+            y[i] = formula;                                                                                            \
+        }                                                                                                              \
+    }
+UNARY_CASE(gelu, gelu_of(x))
+UNARY_CASE(gelu_tanh, 0.5 * x * (1 + tanh(sqrt(2 / M_PI) * (x + 0.044715 * cube_of(x)))))
+UNARY_CASE(relu, x > 0 ? x : 0)
+UNARY_CASE(silu, x / (1 + exp(-x)))
+UNARY_CASE(sigmoid, 1 / (1 + exp(-x)))
+UNARY_CASE(hyperbolic_tangent, tanh(x))
+UNARY_CASE(exponential, exp(x))
+UNARY_CASE(logarithm, log(x))
+UNARY_CASE(square, x *x)
+UNARY_CASE(square_root, sqrt(x))
+
+#define BINARY_CASE(name, formula)                                                                                     \
+    static Tensor *run_##name(Tape *t, Tensor *const *in)                                                              \
+    {                                                                                                                  \
+        return name(t, in[0], in[1]);                                                                                  \
+    }                                                                                                                  \
+    static void name##_values(const Values *in, double *y)                                                             \
+    {                                                                                                                  \
+        for (int64_t i = 0; i < shape_count(in->shape); i++) {                                                         \
+            double a = in[0].x[i], b = in[1].x[i];                                                                     \
+            y[i] = formula;                                                                                            \
+        }                                                                                                              \
+    }
+BINARY_CASE(add, a + b)
+BINARY_CASE(subtract, a - b)
+BINARY_CASE(multiply, a *b)
+
+/* x + x - x x, every input twice. */
+static Tensor *run_itself(Tape *t, Tensor *const *in)
+{
+    return subtract(t, add(t, in[0], in[0]), multiply(t, in[0], in[0]));
+}
+
+static void itself(const Values *in, double *y)
+{
+    for (int64_t i = 0; i < shape_count(in->shape); i++)
+        y[i] = 2 * in->x[i] - in->x[i] * in->x[i];
+}
+
+/* Two layouts that have to be brought together first: a window of the last axis, and one of the tokens. */
+static Tensor *run_two_windows(Tape *t, Tensor *const *in)
+{
+    return multiply(t, narrow(t, in[0], 2, 1, 3), narrow(t, in[1], 1, 1, 4));
+}
+
+static void two_windows(const Values *in, double *y)
+{
+    const Shape a = in[0].shape, b = in[1].shape;
+    for (int64_t s = 0; s < a.dim[0]; s++)
+        for (int64_t n = 0; n < a.dim[1]; n++)
+            for (int64_t c = 0; c < 3; c++)
+                *y++ = in[0].x[(s * a.dim[1] + n) * a.dim[2] + c + 1] * in[1].x[(s * b.dim[1] + n + 1) * 3 + c];
+}
+
+static Tensor *run_scale(Tape *t, Tensor *const *in)
+{
+    return scale(t, in[0], -1.75f);
+}
+
+static void scaled(const Values *in, double *y)
+{
+    for (int64_t i = 0; i < shape_count(in->shape); i++)
+        y[i] = -1.75 * in->x[i];
+}
+
+static Tensor *run_add_rows(Tape *t, Tensor *const *in)
+{
+    return add_rows(t, in[0], in[1]);
+}
+
+static void rows_added(const Values *in, double *y)
+{
+    for (int64_t i = 0; i < shape_count(in[0].shape); i++)
+        y[i] = in[0].x[i] + in[1].x[i % shape_count(in[1].shape)];
+}
+
+/* ---- Sums */
+
+static Tensor *run_sum_all(Tape *t, Tensor *const *in)
+{
+    return sum_all(t, in[0]);
+}
+
+static void summed(const Values *in, double *y)
+{
+    *y = 0;
+    for (int64_t i = 0; i < shape_count(in->shape); i++)
+        *y += in->x[i];
+}
+
+static Tensor *run_mean_all(Tape *t, Tensor *const *in)
+{
+    return mean_all(t, in[0]);
+}
+
+static void averaged(const Values *in, double *y)
+{
+    summed(in, y);
+    *y /= (double)shape_count(in->shape);
+}
+
+static Tensor *run_mean_tokens(Tape *t, Tensor *const *in)
+{
+    return mean_tokens(t, in[0]);
+}
+
+static void tokens_averaged(const Values *in, double *y)
+{
+    const int64_t *n = in->shape.dim;
+    for (int64_t b = 0; b < n[0]; b++)
+        for (int64_t c = 0; c < n[2]; c++) {
+            double sum = 0;
+            for (int64_t i = 0; i < n[1]; i++)
+                sum += in->x[(b * n[1] + i) * n[2] + c];
+            y[b * n[2] + c] = sum / (double)n[1];
+        }
+}
+
+/* ---- Products and norms */
+
+static Tensor *run_affine(Tape *t, Tensor *const *in)
+{
+    return affine(t, in[0], in[1], in[2]);
+}
+
+static void affine_values(const Values *in, double *y)
+{
+    const int64_t *w = in[1].shape.dim;
+    affine_of(shape_count(in[0].shape) / w[1], w[0], w[1], in[0].x, in[1].x, in[2].x, y);
+}
+
+static Tensor *run_affine_plain(Tape *t, Tensor *const *in)
+{
+    return affine(t, in[0], in[1], NULL);
+}
+
+static void affine_plain(const Values *in, double *y)
+{
+    const int64_t *w = in[1].shape.dim;
+    affine_of(shape_count(in[0].shape) / w[1], w[0], w[1], in[0].x, in[1].x, NULL, y);
+}
+
+static Tensor *run_standardize(Tape *t, Tensor *const *in)
+{
+    return standardize(t, in[0], in[1], in[2], 1e-2f);
+}
+
+static void standardized(const Values *in, double *y)
+{
+    int64_t cols = in[0].shape.dim[in[0].shape.rank - 1];
+    layer_norm_of(shape_count(in[0].shape) / cols, cols, in[0].x, in[1].x, in[2].x, (double)1e-2f, y);
+}
+
+static Tensor *run_standardize_plain(Tape *t, Tensor *const *in)
+{
+    return standardize(t, in[0], NULL, NULL, 1e-2f);
+}
+
+static Tensor *run_standardize_gamma(Tape *t, Tensor *const *in)
+{
+    return standardize(t, in[0], in[1], NULL, 1e-2f);
+}
+
+/* ---- Images */
+
+static Tensor *run_convolve(Tape *t, Tensor *const *in)
+{
+    return convolve(t, in[0], in[1], in[2], &(Convolve){.stride = 2, .pad = 1});
+}
+
+static void convolved(const Values *in, double *y)
+{
+    convolution_of(&(ConvolutionOf){in[0].shape, in[1].shape, 2, 1, 1, 1, 4, 3, false}, in[0].x, in[1].x, in[2].x, y);
+}
+
+static Tensor *run_convolve_groups(Tape *t, Tensor *const *in)
+{
+    return convolve(t, in[0], in[1], NULL, &(Convolve){.dilation = 2, .groups = 3, .pad = 2});
+}
+
+static void convolved_groups(const Values *in, double *y)
+{
+    convolution_of(&(ConvolutionOf){in[0].shape, in[1].shape, 1, 2, 2, 3, 7, 5, false}, in[0].x, in[1].x, NULL, y);
+}
+
+static Tensor *run_convolve_relu(Tape *t, Tensor *const *in)
+{
+    return convolve(t, in[0], in[1], in[2], &(Convolve){.relu = true});
+}
+
+static void convolved_relu(const Values *in, double *y)
+{
+    convolution_of(&(ConvolutionOf){in[0].shape, in[1].shape, 1, 0, 1, 1, 5, 3, true}, in[0].x, in[1].x, in[2].x, y);
+}
+
+/* A patch embedding: the map is read as tokens without a copy. */
+static Tensor *run_patches(Tape *t, Tensor *const *in)
+{
+    return gelu(t, tokens_from_map(t, convolve(t, in[0], in[1], in[2], &(Convolve){.stride = 2})));
+}
+
+static void patches(const Values *in, double *y)
+{
+    double map[2 * 5 * 3 * 2];
+    convolution_of(&(ConvolutionOf){in[0].shape, in[1].shape, 2, 0, 1, 1, 3, 2, false}, in[0].x, in[1].x, in[2].x, map);
+    turned(map, 2, 5, 6, y);
+    for (int i = 0; i < COUNT_OF(map); i++)
+        y[i] = gelu_of(y[i]);
+}
+
+static Tensor *run_resize_larger(Tape *t, Tensor *const *in)
+{
+    return resize_bicubic(t, in[0], 7, 9);
+}
+
+static Tensor *run_resize_smaller(Tape *t, Tensor *const *in)
+{
+    return resize_bicubic(t, in[0], 3, 2);
+}
+
+static void resized(const Values *in, int64_t height, int64_t width, double *y)
+{
+    const int64_t *n = in->shape.dim;
+    for (int64_t plane = 0; plane < n[0] * n[1]; plane++)
+        for (int64_t row = 0; row < height; row++)
+            for (int64_t col = 0; col < width; col++)
+                *y++ = resized_of(in->x + plane * n[2] * n[3], n[2], n[3], height, width, row, col);
+}
+
+static void resized_larger(const Values *in, double *y)
+{
+    resized(in, 7, 9, y);
+}
+
+static void resized_smaller(const Values *in, double *y)
+{
+    resized(in, 3, 2, y);
+}
+
+/* ---- Classification, noise */
+
+static Tensor *run_softmax(Tape *t, Tensor *const *in)
+{
+    return softmax(t, in[0]);
+}
+
+static void softmaxed(const Values *in, double *y)
+{
+    int64_t cols = in->shape.dim[in->shape.rank - 1];
+    copied(in, y);
+    for (int64_t r = 0; r < shape_count(in->shape) / cols; r++)
+        softmax_of(cols, y + r * cols);
+}
+
+static Tensor *run_soft_cross_entropy(Tape *t, Tensor *const *in)
+{
+    return soft_cross_entropy(t, in[0], in[1], NULL);
+}
+
+static void cross_entropies(const Values *in, double *y)
+{
+    int64_t cols = in->shape.dim[1];
+    double p[16];
+    for (int64_t r = 0; r < in->shape.dim[0]; r++) {
+        memcpy(p, in->x + r * cols, (size_t)cols * sizeof *p);
+        softmax_of(cols, p);
+        y[r] = 0;
+        for (int64_t c = 0; c < cols; c++)
+            y[r] -= in[1].x[r * cols + c] * log(p[c]);
+    }
+}
+
+static Tensor *run_dropout(Tape *t, Tensor *const *in)
+{
+    return dropout(t, in[0], 0.4f, 77);
+}
+
+static Tensor *run_drop_path(Tape *t, Tensor *const *in)
+{
+    return drop_path(t, in[0], 0.4f, 77);
+}
+
+#define X                                                                                                              \
+    {                                                                                                                  \
+        .shape = {3, {3, 5, 7}}, .samples = true                                                                       \
+    }
+#define MAP(...)                                                                                                       \
+    {                                                                                                                  \
+        .shape = SHAPE(__VA_ARGS__), .samples = true, .map = true                                                      \
+    }
+#define POSITIVE                                                                                                       \
+    {                                                                                                                  \
+        .shape = {3, {3, 5, 7}}, .low = 0.3, .high = 2, .samples = true                                                \
+    }
+#define WIDE                                                                                                           \
+    {                                                                                                                  \
+        .shape = {3, {3, 5, 7}}, .low = -4, .high = 4, .samples = true                                                 \
+    }
+#define CONVOLUTION offsetof(Backend, convolution.convolution)
+
+static const OpCase op_cases[] = {
+    {.op = "reshape", .in = {{.shape = {4, {3, 5, 7, 2}}}}, .run = run_reshape, .reference = copied},
+    {.op = "narrow", .variant = "tokens", .in = {X}, .run = run_narrow_tokens, .reference = narrow_tokens},
+    {.op = "narrow", .variant = "last axis", .in = {X}, .run = run_narrow_last, .reference = narrow_last},
+    {.op = "narrow",
+     .variant = "first axis",
+     .in = {{.shape = {3, {3, 5, 7}}}},
+     .run = run_narrow_first,
+     .reference = narrow_first},
+    {.op = "narrow",
+     .variant = "twice",
+     .in = {{.shape = {3, {3, 5, 7}}}},
+     .run = run_narrow_twice,
+     .reference = narrow_twice},
+    {.op = "concat", .variant = "tokens", .in = {X, X, X}, .run = run_concat_tokens, .reference = concat_tokens},
+    {.op = "concat", .variant = "last axis", .in = {X, X}, .run = run_concat_last, .reference = concat_last},
+    {.op = "concat2", .in = {X}, .run = run_concat2, .reference = concat2_of},
+    {.op = "permute", .in = {MAP(3, 5, 2, 4)}, .run = run_permute, .reference = permuted},
+    {.op = "expand", .in = {{.shape = {3, {1, 5, 7}}}}, .run = run_expand, .reference = expanded},
+    {.op = "contiguous",
+     .in = {MAP(3, 5, 2, 4)},
+     .run = run_contiguous,
+     .reference = copied,
+     .released_elsewhere = true},
+    {.op = "tokens_from_map", .in = {MAP(3, 5, 2, 4)}, .run = run_tokens_from_map, .reference = tokens_of},
+    {.op = "map_from_tokens",
+     .in = {{.shape = {3, {2, 15, 7}}, .samples = true}},
+     .run = run_map_from_tokens,
+     .reference = map_of},
+    {.op = "add", .in = {X, X}, .run = run_add, .reference = add_values},
+    {.op = "add", .variant = "maps", .in = {MAP(3, 5, 2, 4), MAP(3, 5, 2, 4)}, .run = run_add, .reference = add_values},
+    {.op = "add", .variant = "itself", .in = {X}, .run = run_itself, .reference = itself},
+    {.op = "subtract", .in = {X, X}, .run = run_subtract, .reference = subtract_values},
+    {.op = "multiply", .in = {X, X}, .run = run_multiply, .reference = multiply_values},
+    {.op = "multiply",
+     .variant = "maps",
+     .in = {MAP(3, 5, 2, 4), MAP(3, 5, 2, 4)},
+     .run = run_multiply,
+     .reference = multiply_values},
+    {.op = "multiply",
+     .variant = "two windows",
+     .in = {{.shape = {3, {3, 4, 5}}}, {.shape = {3, {3, 6, 3}}}},
+     .run = run_two_windows,
+     .reference = two_windows},
+    {.op = "scale", .in = {X}, .run = run_scale, .reference = scaled},
+    {.op = "add_rows",
+     .variant = "positions",
+     .in = {X, {.shape = {3, {1, 5, 7}}}},
+     .run = run_add_rows,
+     .reference = rows_added},
+    {.op = "add_rows",
+     .variant = "a bias",
+     .in = {X, {.shape = {1, {7}}}},
+     .run = run_add_rows,
+     .reference = rows_added},
+    {.op = "gelu", .in = {WIDE}, .run = run_gelu, .reference = gelu_values},
+    {.op = "gelu", .variant = "map", .in = {MAP(3, 5, 2, 4)}, .run = run_gelu, .reference = gelu_values},
+    {.op = "gelu_tanh", .in = {WIDE}, .run = run_gelu_tanh, .reference = gelu_tanh_values},
+    {.op = "relu", .in = {X}, .run = run_relu, .reference = relu_values},
+    {.op = "silu", .in = {WIDE}, .run = run_silu, .reference = silu_values},
+    {.op = "sigmoid", .in = {WIDE}, .run = run_sigmoid, .reference = sigmoid_values},
+    {.op = "hyperbolic_tangent", .in = {WIDE}, .run = run_hyperbolic_tangent, .reference = hyperbolic_tangent_values},
+    {.op = "exponential", .in = {X}, .run = run_exponential, .reference = exponential_values},
+    {.op = "logarithm", .in = {POSITIVE}, .run = run_logarithm, .reference = logarithm_values},
+    {.op = "square", .in = {X}, .run = run_square, .reference = square_values},
+    {.op = "square_root", .in = {POSITIVE}, .run = run_square_root, .reference = square_root_values},
+    {.op = "sum_all", .in = {X}, .run = run_sum_all, .reference = summed},
+    {.op = "sum_all", .variant = "map", .in = {MAP(3, 5, 2, 4)}, .run = run_sum_all, .reference = summed},
+    {.op = "mean_all", .in = {{.shape = {3, {3, 5, 7}}}}, .run = run_mean_all, .reference = averaged},
+    {.op = "mean_tokens", .in = {X}, .run = run_mean_tokens, .reference = tokens_averaged},
+    {.op = "affine",
+     .in = {X, {.shape = {2, {9, 7}}}, {.shape = {1, {9}}}},
+     .run = run_affine,
+     .reference = affine_values},
+    {.op = "affine",
+     .variant = "no bias",
+     .in = {X, {.shape = {2, {9, 7}}}},
+     .run = run_affine_plain,
+     .reference = affine_plain},
+    {.op = "standardize",
+     .in = {X, {.shape = {1, {7}}}, {.shape = {1, {7}}}},
+     .run = run_standardize,
+     .reference = standardized},
+    {.op = "standardize",
+     .variant = "gamma alone",
+     .in = {X, {.shape = {1, {7}}}},
+     .run = run_standardize_gamma,
+     .reference = standardized},
+    {.op = "standardize", .variant = "plain", .in = {X}, .run = run_standardize_plain, .reference = standardized},
+    {.op = "convolve",
+     .in = {MAP(2, 3, 7, 5), {.shape = {4, {4, 3, 3, 3}}}, {.shape = {1, {4}}}},
+     .run = run_convolve,
+     .reference = convolved,
+     .kernel = CONVOLUTION},
+    {.op = "convolve",
+     .variant = "groups, dilation, no bias",
+     .in = {MAP(2, 6, 7, 5), {.shape = {4, {9, 2, 3, 3}}}},
+     .run = run_convolve_groups,
+     .reference = convolved_groups,
+     .kernel = CONVOLUTION},
+    {.op = "convolve",
+     .variant = "relu",
+     .in = {MAP(2, 3, 7, 5), {.shape = {4, {4, 3, 3, 3}}}, {.shape = {1, {4}}}},
+     .run = run_convolve_relu,
+     .reference = convolved_relu,
+     .kernel = CONVOLUTION},
+    {.op = "convolve",
+     .variant = "patches",
+     .in = {MAP(2, 3, 6, 4), {.shape = {4, {5, 3, 2, 2}}}, {.shape = {1, {5}}}},
+     .run = run_patches,
+     .reference = patches,
+     .kernel = CONVOLUTION},
+    {.op = "resize_bicubic",
+     .variant = "larger",
+     .in = {MAP(2, 3, 5, 4)},
+     .run = run_resize_larger,
+     .reference = resized_larger},
+    {.op = "resize_bicubic",
+     .variant = "smaller",
+     .in = {MAP(2, 3, 5, 4)},
+     .run = run_resize_smaller,
+     .reference = resized_smaller},
+    {.op = "softmax", .in = {WIDE}, .run = run_softmax, .reference = softmaxed},
+    {.op = "soft_cross_entropy",
+     .in = {{.shape = {2, {5, 7}}, .low = -3, .high = 3, .samples = true},
+            {.shape = {2, {5, 7}}, .low = 0, .high = 1, .fixed = true, .samples = true}},
+     .run = run_soft_cross_entropy,
+     .reference = cross_entropies},
+    {.op = "dropout", .in = {X}, .run = run_dropout},
+    {.op = "drop_path", .in = {X}, .run = run_drop_path},
+};
