@@ -163,6 +163,9 @@ static void attend_backward(Tape *t, Node *n)
     for (int i = 0; i < 3; i++)
         if (g.to[i].data)
             d[i] = head_rows(&g.to[i]);
+    for (int i = 0; i < 3 && shape->batch == 0 && !g.add; i++) /* keys that no sample shares */
+        if (g.to[i].data)
+            KERNEL(t, elementwise, fill, tensor_count(&g.to[i]), 0.0f, g.to[i].data);
     KERNEL_SCRATCH(t, attention, backward_scratch, &t->exec, shape);
     KERNEL(t, attention, backward, shape, head_rows(saved[0]), head_rows(saved[1]), head_rows(saved[2]),
            head_rows(saved[3]), lse->data, head_rows(d_o), op_floats(dlse), g.add, d[0], d[1], d[2], db);

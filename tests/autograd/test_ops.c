@@ -118,9 +118,9 @@ static void a_missing_case_is_noticed(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(every_op_has_a_case), cmocka_unit_test(a_missing_case_is_noticed),
+        cmocka_unit_test(every_op_has_a_case),  cmocka_unit_test(a_missing_case_is_noticed),
         cmocka_unit_test(values_and_gradients), cmocka_unit_test(meta_device),
-        cmocka_unit_test(no_samples),          cmocka_unit_test(released_inputs),
+        cmocka_unit_test(no_samples),           cmocka_unit_test(released_inputs),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
