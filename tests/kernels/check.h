@@ -14,6 +14,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
 /* One run of a case at a level and with a number of threads. */
 typedef struct Trial {
@@ -224,6 +226,23 @@ static inline void check_complete(const Case *cases, int count, size_t offset, s
             assert_non_null(function);
         }
     }
+}
+
+/* A call that breaks a kernel's contract ends its process with exit code 1. */
+static inline void check_refused(void (*call)(Trial *))
+{
+    pid_t child = fork();
+    if (child == 0) {
+        unsetenv("ZOO_ABORT");
+        close(STDERR_FILENO);
+        Trial t = {.backend = cpu_backend_at("plain"), .exec = {.threads = 1}};
+        call(&t);
+        _exit(0);
+    }
+    int status;
+    assert_int_equal(waitpid(child, &status, 0), child);
+    assert_true(WIFEXITED(status));
+    assert_int_equal(WEXITSTATUS(status), 1);
 }
 
 #define CASE(family, kernel, run)                                                                                      \

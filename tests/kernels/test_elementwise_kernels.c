@@ -382,9 +382,39 @@ static const Case cases[] = {
 };
 CHECK_FAMILY(elementwise)
 
+static float some[3 * 4096];
+
+static void whole_numbers(Trial *t)
+{
+    Rows rows = {some, 4, I32};
+    t->backend->elementwise.scale(&t->exec, 1, 4, 2, rows, false, rows);
+}
+
+static void too_little_scratch(Trial *t)
+{
+    Rows rows = {some, 1, F32};
+    t->exec.scratch = some;
+    t->exec.scratch_bytes = t->backend->elementwise.sum_rows_scratch(4096, 1, 1) - 1;
+    t->backend->elementwise.sum_rows(&t->exec, 4096, 1, rows, 1, false, some);
+}
+
+static void five_byte_elements(Trial *t)
+{
+    t->backend->elementwise.permute(&t->exec, 1, (int64_t[]){2}, (int[]){0}, 5, some, some + 4096);
+}
+
+static void broken_contracts_are_refused(void **state)
+{
+    (void)state;
+    check_refused(whole_numbers);
+    check_refused(too_little_scratch);
+    check_refused(five_byte_elements);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {cmocka_unit_test(every_entry_has_a_case),
-                                       cmocka_unit_test(every_case_at_every_level)};
+                                       cmocka_unit_test(every_case_at_every_level),
+                                       cmocka_unit_test(broken_contracts_are_refused)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
