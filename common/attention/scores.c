@@ -53,6 +53,8 @@ static void give_product(Tape *t, Tensor *x, Product p)
         return;
     Tensor *g = tensor_make(t, F32, x->shape);
     p.out = g;
+    if (p.batch == 0) /* of keys that no sample shares */
+        KERNEL(t, elementwise, fill, tensor_count(g), 0.0f, g->data);
     every_head(t, &p, false);
     gradient_give(t, x, g);
 }
