@@ -43,7 +43,8 @@ static bool shapes_agree(const FileTensor *stored, const Tensor *value)
 
 /* A stored tensor as the parameter takes it: mem_free it. NULL with a line if it cannot be read, without one (an empty text) if
  * it does not fit. */
-static float *read_as(const LoadOptions *o, const Param *param, const TensorFile *file, const FileTensor *stored, Error *e)
+static float *read_as(const LoadOptions *o, const Param *param, const TensorFile *file, const FileTensor *stored,
+                      Error *e)
 {
     float *values = mem_new((size_t)stored->count * sizeof *values);
     e->text[0] = '\0';
@@ -83,8 +84,7 @@ static void match(Params *p, const TensorFile *file, const LoadOptions *o, const
         } else if (!shapes_agree(stored, &param->value) && !adapts(o, param, stored, file)) {
             char line[640], ours[128], theirs[128];
             snprintf(line, sizeof line, "%s (%s in the file, %s in the model)", param->name,
-                     shape_text(stored_shape(stored), theirs),
-                     shape_text(param->value.shape, ours));
+                     shape_text(stored_shape(stored), theirs), shape_text(param->value.shape, ours));
             list_name(&r->misshaped, &r->misshaped_count, line);
         } else {
             found[i] = stored;
@@ -113,8 +113,8 @@ static bool strict_check(const TensorFile *file, const LoadReport *r, Error *e)
 }
 
 /* Everything is read into a copy first, so that a broken file changes nothing. */
-static bool read_all(Params *p, const TensorFile *file, const LoadOptions *o, const FileTensor *const *found, LoadReport *r,
-                     Error *e)
+static bool read_all(Params *p, const TensorFile *file, const LoadOptions *o, const FileTensor *const *found,
+                     LoadReport *r, Error *e)
 {
     float **copies = mem_new((size_t)params_count(p) * sizeof *copies);
     bool good = true;
@@ -138,6 +138,8 @@ static bool read_all(Params *p, const TensorFile *file, const LoadOptions *o, co
 
 bool params_load(Params *p, const TensorFile *file, const LoadOptions *options, LoadReport *report, Error *e)
 {
+    Error unread;
+    e = e ? e : &unread;
     *report = (LoadReport){0};
     const FileTensor **found = mem_new((size_t)params_count(p) * sizeof *found);
     bool *used = mem_new((size_t)tensor_file_count(file));
