@@ -3,8 +3,6 @@
 #include "support/op_case.h"
 #include "support/references.h"
 
-#define ATTENTION offsetof(Backend, attention.forward)
-
 static Tensor *attend_so(Tape *t, AttentionMask mask, Tensor *const *in)
 {
     return attend(t, &(AttentionSpec){.mask = mask}, in[0], in[1], in[2]);
@@ -253,38 +251,102 @@ static Tensor *run_parts(Tape *t, Tensor *const *in)
     return attention_apply(t, attention_softmax(t, &spec, attention_scores(t, &spec, in[0], in[1])), in[2]);
 }
 
-#define HEADS(...) {.shape = SHAPE(__VA_ARGS__), .samples = true}
-#define SHARED(...) {.shape = SHAPE(__VA_ARGS__)}
+#define HEADS(...)                                                                                                     \
+    {                                                                                                                  \
+        .shape = SHAPE(__VA_ARGS__), .samples = true                                                                   \
+    }
+#define SHARED(...)                                                                                                    \
+    {                                                                                                                  \
+        .shape = SHAPE(__VA_ARGS__)                                                                                    \
+    }
 #define Q HEADS(3, 5, 4, 3)
 #define K HEADS(3, 7, 2, 3)
 #define V HEADS(3, 7, 1, 6)
 
 static const OpCase attention_cases[] = {
-    {.op = "attend", .in = {HEADS(2, 5, 2, 3), HEADS(2, 5, 2, 3), HEADS(2, 5, 2, 3)}, .run = run_attend, .reference = attend_values, .kernel = ATTENTION},
-    {.op = "attend", .variant = "shared heads", .in = {Q, K, V}, .run = run_attend, .reference = attend_values, .kernel = ATTENTION},
-    {.op = "attend", .variant = "keys shared by the batch", .in = {Q, SHARED(1, 7, 2, 3), SHARED(1, 7, 2, 6)}, .run = run_attend, .reference = attend_values, .kernel = ATTENTION},
-    {.op = "attend", .variant = "queries shared by the batch", .in = {SHARED(1, 5, 4, 3), HEADS(3, 7, 2, 3), HEADS(3, 7, 4, 6)}, .run = run_attend, .reference = attend_values, .kernel = ATTENTION},
-    {.op = "attend", .variant = "one query", .in = {HEADS(3, 1, 2, 5), HEADS(3, 19, 2, 5), HEADS(3, 19, 2, 5)}, .run = run_attend, .reference = attend_values, .kernel = ATTENTION},
-    {.op = "attend", .variant = "fused projection", .in = {SHARED(2, 5, 18)}, .run = run_attend_fused, .reference = attend_fused, .kernel = ATTENTION},
-    {.op = "attend", .variant = "itself", .in = {HEADS(2, 5, 2, 3)}, .run = run_attend_itself, .reference = attend_itself, .kernel = ATTENTION},
-    {.op = "attend", .variant = "scale", .in = {Q, K, V}, .run = run_attend_scaled, .reference = attend_scaled, .kernel = ATTENTION},
-    {.op = "attend", .variant = "causal", .in = {Q, K, V}, .run = run_attend_causal, .reference = attend_causal, .kernel = ATTENTION},
-    {.op = "attend", .variant = "window", .in = {Q, K, V}, .run = run_attend_window, .reference = attend_window, .kernel = ATTENTION},
-    {.op = "attend", .variant = "key lengths", .in = {SHARED(3, 5, 4, 3), SHARED(3, 7, 2, 3), SHARED(3, 7, 1, 6)}, .run = run_attend_lengths, .reference = attend_lengths, .kernel = ATTENTION},
-    {.op = "attend", .variant = "uniform rows", .in = {SHARED(3, 5, 4, 3), SHARED(3, 7, 2, 3), SHARED(3, 7, 1, 6)}, .run = run_attend_uniform, .reference = attend_uniform, .kernel = ATTENTION},
-    {.op = "attend", .variant = "keep", .in = {Q, K, V}, .run = run_attend_keep, .reference = attend_keep, .kernel = ATTENTION},
-    {.op = "attend", .variant = "bias", .in = {SHARED(3, 5, 4, 3), SHARED(3, 7, 2, 3), SHARED(3, 7, 1, 6), SHARED(3, 4, 5, 7)}, .run = run_attend_bias, .reference = attend_bias, .kernel = ATTENTION},
-    {.op = "attend", .variant = "bias of the heads", .in = {Q, K, V, SHARED(1, 2, 5, 7)}, .run = run_attend_bias, .reference = attend_bias, .kernel = ATTENTION},
-    {.op = "attend", .variant = "bias of the keys", .in = {SHARED(3, 5, 4, 3), SHARED(3, 7, 2, 3), SHARED(3, 7, 1, 6), SHARED(3, 1, 1, 7)}, .run = run_attend_bias, .reference = attend_bias, .kernel = ATTENTION},
+    {.op = "attend",
+     .in = {HEADS(2, 5, 2, 3), HEADS(2, 5, 2, 3), HEADS(2, 5, 2, 3)},
+     .run = run_attend,
+     .reference = attend_values},
+    {.op = "attend", .variant = "shared heads", .in = {Q, K, V}, .run = run_attend, .reference = attend_values},
+    {.op = "attend",
+     .variant = "keys shared by the batch",
+     .in = {Q, SHARED(1, 7, 2, 3), SHARED(1, 7, 2, 6)},
+     .run = run_attend,
+     .reference = attend_values},
+    {.op = "attend",
+     .variant = "queries shared by the batch",
+     .in = {SHARED(1, 5, 4, 3), HEADS(3, 7, 2, 3), HEADS(3, 7, 4, 6)},
+     .run = run_attend,
+     .reference = attend_values},
+    {.op = "attend",
+     .variant = "one query",
+     .in = {HEADS(3, 1, 2, 5), HEADS(3, 19, 2, 5), HEADS(3, 19, 2, 5)},
+     .run = run_attend,
+     .reference = attend_values},
+    {.op = "attend",
+     .variant = "fused projection",
+     .in = {SHARED(2, 5, 18)},
+     .run = run_attend_fused,
+     .reference = attend_fused},
+    {.op = "attend",
+     .variant = "itself",
+     .in = {HEADS(2, 5, 2, 3)},
+     .run = run_attend_itself,
+     .reference = attend_itself},
+    {.op = "attend", .variant = "scale", .in = {Q, K, V}, .run = run_attend_scaled, .reference = attend_scaled},
+    {.op = "attend", .variant = "causal", .in = {Q, K, V}, .run = run_attend_causal, .reference = attend_causal},
+    {.op = "attend", .variant = "window", .in = {Q, K, V}, .run = run_attend_window, .reference = attend_window},
+    {.op = "attend",
+     .variant = "key lengths",
+     .in = {SHARED(3, 5, 4, 3), SHARED(3, 7, 2, 3), SHARED(3, 7, 1, 6)},
+     .run = run_attend_lengths,
+     .reference = attend_lengths},
+    {.op = "attend",
+     .variant = "uniform rows",
+     .in = {SHARED(3, 5, 4, 3), SHARED(3, 7, 2, 3), SHARED(3, 7, 1, 6)},
+     .run = run_attend_uniform,
+     .reference = attend_uniform},
+    {.op = "attend", .variant = "keep", .in = {Q, K, V}, .run = run_attend_keep, .reference = attend_keep},
+    {.op = "attend",
+     .variant = "bias",
+     .in = {SHARED(3, 5, 4, 3), SHARED(3, 7, 2, 3), SHARED(3, 7, 1, 6), SHARED(3, 4, 5, 7)},
+     .run = run_attend_bias,
+     .reference = attend_bias},
+    {.op = "attend",
+     .variant = "bias of the heads",
+     .in = {Q, K, V, SHARED(1, 2, 5, 7)},
+     .run = run_attend_bias,
+     .reference = attend_bias},
+    {.op = "attend",
+     .variant = "bias of the keys",
+     .in = {SHARED(3, 5, 4, 3), SHARED(3, 7, 2, 3), SHARED(3, 7, 1, 6), SHARED(3, 1, 1, 7)},
+     .run = run_attend_bias,
+     .reference = attend_bias},
     {.op = "attend", .variant = "dropout", .in = {Q, K, V}, .run = run_attend_dropout},
-    {.op = "attend_with_lse", .in = {Q, K, V}, .run = run_attend_with_lse, .reference = attend_with_lse_values, .kernel = ATTENTION},
-    {.op = "attend_with_lse", .variant = "alone", .in = {Q, K}, .run = run_lse_alone, .reference = lse_alone, .kernel = ATTENTION},
+    {.op = "attend_with_lse", .in = {Q, K, V}, .run = run_attend_with_lse, .reference = attend_with_lse_values},
+    {.op = "attend_with_lse", .variant = "alone", .in = {Q, K}, .run = run_lse_alone, .reference = lse_alone},
     {.op = "attention_scores", .in = {Q, K}, .run = run_scores, .reference = scores},
-    {.op = "attention_scores", .variant = "shared keys", .in = {Q, SHARED(1, 7, 1, 3)}, .run = run_scores, .reference = scores},
-    {.op = "attention_softmax", .in = {HEADS(3, 4, 5, 7), HEADS(3, 4, 5, 7)}, .run = run_attention_softmax, .reference = attention_softmaxed},
+    {.op = "attention_scores",
+     .variant = "shared keys",
+     .in = {Q, SHARED(1, 7, 1, 3)},
+     .run = run_scores,
+     .reference = scores},
+    {.op = "attention_softmax",
+     .in = {HEADS(3, 4, 5, 7), HEADS(3, 4, 5, 7)},
+     .run = run_attention_softmax,
+     .reference = attention_softmaxed},
     {.op = "attention_apply", .in = {HEADS(3, 4, 5, 7), HEADS(3, 7, 2, 3)}, .run = run_apply, .reference = applied},
-    {.op = "attention_apply", .variant = "shared values", .in = {HEADS(3, 4, 5, 7), SHARED(1, 7, 4, 3)}, .run = run_apply, .reference = applied},
-    {.op = "attention_apply", .variant = "all three parts", .in = {Q, K, V}, .run = run_parts, .reference = attend_values},
+    {.op = "attention_apply",
+     .variant = "shared values",
+     .in = {HEADS(3, 4, 5, 7), SHARED(1, 7, 4, 3)},
+     .run = run_apply,
+     .reference = applied},
+    {.op = "attention_apply",
+     .variant = "all three parts",
+     .in = {Q, K, V},
+     .run = run_parts,
+     .reference = attend_values},
 };
 #undef Q
 #undef K

@@ -165,26 +165,58 @@ static void heads_as_they_were(const Values *in, double *y)
     memcpy(y, in->x, (size_t)shape_count(in->shape) * sizeof *y);
 }
 
-#define TOKENS_IN {.shape = {3, {BATCH, TOKENS, WIDTH}}}
-#define VECTOR(n) {.shape = {1, {n}}}
-#define MATRIX(n, k) {.shape = {2, {n, k}}}
+#define TOKENS_IN                                                                                                      \
+    {                                                                                                                  \
+        .shape = { 3, {BATCH, TOKENS, WIDTH} }                                                                         \
+    }
+#define VECTOR(n)                                                                                                      \
+    {                                                                                                                  \
+        .shape = { 1, {n} }                                                                                            \
+    }
+#define MATRIX(n, k)                                                                                                   \
+    {                                                                                                                  \
+        .shape = { 2, {n, k} }                                                                                         \
+    }
 #define ATTENTION_WEIGHTS MATRIX(3 * WIDTH, WIDTH), VECTOR(3 * WIDTH), MATRIX(WIDTH, WIDTH), VECTOR(WIDTH)
 #define MLP_WEIGHTS MATRIX(HIDDEN, WIDTH), VECTOR(HIDDEN), MATRIX(WIDTH, HIDDEN), VECTOR(WIDTH)
 #define NORM_WEIGHTS VECTOR(WIDTH), VECTOR(WIDTH)
 #define BLOCK_WEIGHTS NORM_WEIGHTS, ATTENTION_WEIGHTS, NORM_WEIGHTS, MLP_WEIGHTS
-#define NEEDS_ATTENTION offsetof(Backend, attention.forward)
-
 static const OpCase layer_cases[] = {
-    {.op = "linear", .in = {TOKENS_IN, MATRIX(HIDDEN, WIDTH), VECTOR(HIDDEN)}, .run = run_linear, .reference = linear_values},
+    {.op = "linear",
+     .in = {TOKENS_IN, MATRIX(HIDDEN, WIDTH), VECTOR(HIDDEN)},
+     .run = run_linear,
+     .reference = linear_values},
     {.op = "layer_norm", .in = {TOKENS_IN, NORM_WEIGHTS}, .run = run_layer_norm, .reference = layer_norm_values},
-    {.op = "conv2d", .in = {{.shape = {4, {2, 3, 5, 4}}, .map = true}, {.shape = {4, {7, 3, 3, 3}}}, VECTOR(7)}, .run = run_conv2d, .reference = conv2d_values, .kernel = offsetof(Backend, convolution.convolution)},
-    {.op = "self_attention", .in = {TOKENS_IN, ATTENTION_WEIGHTS}, .run = run_self_attention, .reference = self_attention_of, .kernel = NEEDS_ATTENTION},
-    {.op = "self_attention", .variant = "dropout", .in = {TOKENS_IN, ATTENTION_WEIGHTS}, .run = run_noisy_attention, .tolerance = 3e-3},
+    {.op = "conv2d",
+     .in = {{.shape = {4, {2, 3, 5, 4}}, .map = true}, {.shape = {4, {7, 3, 3, 3}}}, VECTOR(7)},
+     .run = run_conv2d,
+     .reference = conv2d_values},
+    {.op = "self_attention",
+     .in = {TOKENS_IN, ATTENTION_WEIGHTS},
+     .run = run_self_attention,
+     .reference = self_attention_of},
+    {.op = "self_attention",
+     .variant = "dropout",
+     .in = {TOKENS_IN, ATTENTION_WEIGHTS},
+     .run = run_noisy_attention,
+     .tolerance = 3e-3},
     {.op = "mlp", .in = {TOKENS_IN, MLP_WEIGHTS}, .run = run_mlp, .reference = mlp_of},
     {.op = "mlp", .variant = "dropout", .in = {TOKENS_IN, MLP_WEIGHTS}, .run = run_noisy_mlp, .tolerance = 3e-3},
-    {.op = "vit_block", .in = {TOKENS_IN, BLOCK_WEIGHTS}, .run = run_vit_block, .reference = vit_block_values, .kernel = NEEDS_ATTENTION},
-    {.op = "vit_block", .variant = "drop path", .in = {TOKENS_IN, BLOCK_WEIGHTS}, .run = run_noisy_block, .tolerance = 3e-3, .kernel = NEEDS_ATTENTION},
-    {.op = "vit_block", .variant = "twice", .in = {TOKENS_IN, BLOCK_WEIGHTS}, .run = run_two_blocks, .reference = two_blocks, .tolerance = 3e-5, .kernel = NEEDS_ATTENTION},
+    {.op = "vit_block", .in = {TOKENS_IN, BLOCK_WEIGHTS}, .run = run_vit_block, .reference = vit_block_values},
+    {.op = "vit_block",
+     .variant = "drop path",
+     .in = {TOKENS_IN, BLOCK_WEIGHTS},
+     .run = run_noisy_block,
+     .tolerance = 3e-3},
+    {.op = "vit_block",
+     .variant = "twice",
+     .in = {TOKENS_IN, BLOCK_WEIGHTS},
+     .run = run_two_blocks,
+     .reference = two_blocks,
+     .tolerance = 3e-5},
     {.op = "split_heads", .in = {TOKENS_IN}, .run = run_split_heads, .reference = heads_as_they_were},
-    {.op = "join_heads", .in = {{.shape = {4, {BATCH, TOKENS, HEADS_OF, 3}}}}, .run = run_join_heads, .reference = heads_as_they_were},
+    {.op = "join_heads",
+     .in = {{.shape = {4, {BATCH, TOKENS, HEADS_OF, 3}}}},
+     .run = run_join_heads,
+     .reference = heads_as_they_were},
 };

@@ -488,8 +488,6 @@ static Tensor *run_drop_path(Tape *t, Tensor *const *in)
     {                                                                                                                  \
         .shape = {3, {3, 5, 7}}, .low = -4, .high = 4, .samples = true                                                 \
     }
-#define CONVOLUTION offsetof(Backend, convolution.convolution)
-
 static const OpCase op_cases[] = {
     {.op = "reshape", .in = {{.shape = {4, {3, 5, 7, 2}}}}, .run = run_reshape, .reference = copied},
     {.op = "narrow", .variant = "tokens", .in = {X}, .run = run_narrow_tokens, .reference = narrow_tokens},
@@ -582,26 +580,22 @@ static const OpCase op_cases[] = {
     {.op = "convolve",
      .in = {MAP(2, 3, 7, 5), {.shape = {4, {4, 3, 3, 3}}}, {.shape = {1, {4}}}},
      .run = run_convolve,
-     .reference = convolved,
-     .kernel = CONVOLUTION},
+     .reference = convolved},
     {.op = "convolve",
      .variant = "groups, dilation, no bias",
      .in = {MAP(2, 6, 7, 5), {.shape = {4, {9, 2, 3, 3}}}},
      .run = run_convolve_groups,
-     .reference = convolved_groups,
-     .kernel = CONVOLUTION},
+     .reference = convolved_groups},
     {.op = "convolve",
      .variant = "relu",
      .in = {MAP(2, 3, 7, 5), {.shape = {4, {4, 3, 3, 3}}}, {.shape = {1, {4}}}},
      .run = run_convolve_relu,
-     .reference = convolved_relu,
-     .kernel = CONVOLUTION},
+     .reference = convolved_relu},
     {.op = "convolve",
      .variant = "patches",
      .in = {MAP(2, 3, 6, 4), {.shape = {4, {5, 3, 2, 2}}}, {.shape = {1, {5}}}},
      .run = run_patches,
-     .reference = patches,
-     .kernel = CONVOLUTION},
+     .reference = patches},
     {.op = "resize_bicubic",
      .variant = "larger",
      .in = {MAP(2, 3, 5, 4)},

@@ -23,8 +23,7 @@ static void for_every_case(void (*check)(const OpCase *))
 {
     for (int i = 0; i < COUNT_OF(tables); i++)
         for (int j = 0; j < tables[i].count; j++)
-            if (case_runs(&tables[i].cases[j]))
-                check(&tables[i].cases[j]);
+            check(&tables[i].cases[j]);
 }
 
 static void values_and_gradients(void **state)

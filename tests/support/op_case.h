@@ -32,7 +32,6 @@ typedef struct OpCase {
     void (*reference)(const Values *in, double *y);
     double tolerance;        /* of values and gradients, relative to the largest; 0: 1e-5 */
     bool released_elsewhere; /* the inputs do not reach the op itself */
-    size_t kernel;           /* offset in Backend of the kernel without which the case is left out; 0: none */
 } OpCase;
 
 /* How an input lies in memory: itself, or a window or another view of a larger leaf. */
@@ -343,12 +342,6 @@ static inline void check_lay(const OpCase *given, Tape *t, Lay lay, int uses, bo
         mem_free(values[u]);
     tape_reset(t);
     run_free(&r);
-}
-
-static inline bool case_runs(const OpCase *c)
-{
-    const char *backend = (const char *)test_backend();
-    return c->kernel == 0 || *(void *const *)(const void *)(backend + c->kernel) != NULL;
 }
 
 static inline void check_case(const OpCase *c)
