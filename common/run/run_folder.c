@@ -4,6 +4,9 @@
 #include "common/base/memory.h"
 #include "common/base/str.h"
 
+#include <fcntl.h>
+#include <sys/file.h>
+#include <unistd.h>
 #include <ctype.h>
 #include <errno.h>
 #include <stdio.h>
@@ -133,4 +136,19 @@ char *run_folder_newest_unfinished(const char *root, const char *model, Error *e
 char *run_folder_newest(const char *root, const char *model, Error *e)
 {
     return newest_run(root, model, false, e);
+}
+
+bool run_folder_lock(const char *run, Error *e)
+{
+    char *path = path_join(run, "status");
+    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    bool good = fd >= 0 && flock(fd, LOCK_EX | LOCK_NB) == 0;
+    if (!good && fd >= 0 && errno == EWOULDBLOCK)
+        error_set(e, "%s: another process is training this run", run);
+    else if (!good)
+        error_set(e, "%s: %s", path, strerror(errno));
+    if (!good && fd >= 0)
+        close(fd);
+    mem_free(path);
+    return good; /* the file stays open: the kernel lets go of the lock when the process ends, however it ends */
 }

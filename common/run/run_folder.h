@@ -18,3 +18,6 @@ char *run_folder_newest_unfinished(const char *root, const char *model, Error *e
 
 /* The run of a model that was started last, finished or not (free it). NULL with a line: none. */
 char *run_folder_newest(const char *root, const char *model, Error *e);
+
+/* Takes the run for this process, until it ends: two that write into one run would spoil it. False with a line. */
+bool run_folder_lock(const char *run, Error *e);

@@ -2,7 +2,7 @@
 # A whole run leaves what it should; killed, interrupted and resumed, and with other thread counts, it ends in the same bits.
 . tests/scripts/lib/common.sh
 
-tiny_run name=whole >whole.txt || fail "a run ends with $?: $(tail -n 3 whole.txt)"
+"$crossvit" "${tiny[@]}" name=whole >whole.txt || fail "a run ends with $?: $(tail -n 3 whole.txt)"
 run=runs/crossvit/whole
 for file in config.yaml metrics.csv log.txt report.html result.yaml checkpoints/last/model.safetensors \
     checkpoints/best/model.safetensors checkpoints/last/state.safetensors; do
@@ -13,23 +13,26 @@ grep -q 'top-1' whole.txt || fail "no test result on stdout"
 whole=$(tensors $run/checkpoints/last/model.safetensors)
 
 # Threads of the kernels and of the loader change nothing.
-tiny_run name=threads threads=1 data.threads=0 >/dev/null || fail "a run with one thread"
+"$crossvit" "${tiny[@]}" name=threads threads=1 data.threads=0 >/dev/null || fail "a run with one thread"
 [ "$(tensors runs/crossvit/threads/checkpoints/last/model.safetensors)" = "$whole" ] || fail "threads change the result"
 
 # kill -9 in the middle, with a checkpoint after every step.
-tiny_run name=killed save_seconds=0.0001 >killed.txt 2>&1 &
+"$crossvit" "${tiny[@]}" name=killed save_seconds=0.0001 >killed.txt 2>&1 &
 pid=$!
 for _ in $(seq 400); do
     [ -e runs/crossvit/killed/checkpoints/last ] && break
     sleep 0.02
 done
+expect 2 'another process' "$crossvit" train --resume runs/crossvit/killed
 kill -9 $pid 2>/dev/null && wait $pid 2>/dev/null
+grep -q finished runs/crossvit/killed/status && fail "the run was over before it was killed"
+expect 2 'differs from the run' "$crossvit" train --resume runs/crossvit/killed train.lr=1
 "$crossvit" train --resume runs/crossvit/killed >resumed.txt 2>&1 || fail "resuming: $(tail -n 3 resumed.txt)"
 [ "$(tensors runs/crossvit/killed/checkpoints/last/model.safetensors)" = "$whole" ] || fail "resumed after kill -9, other bits"
-cmp -s runs/crossvit/killed/metrics.csv $run/metrics.csv || fail "resumed after kill -9, other metrics"
+cmp -s runs/crossvit/killed/metrics.csv $run/metrics.csv || fail "resumed after kill -9, other metrics: $(diff runs/crossvit/killed/metrics.csv $run/metrics.csv)"
 
 # SIGINT saves, says how to go on, and exits 130; --resume alone finds the run.
-tiny_run name=interrupted train.epochs=2 >interrupted.txt 2>&1 &
+"$crossvit" "${tiny[@]}" name=interrupted train.epochs=2 >interrupted.txt 2>&1 &
 pid=$!
 for _ in $(seq 400); do
     grep -q 'epoch' interrupted.txt 2>/dev/null && break
@@ -47,7 +50,7 @@ fi
 [ "$(tensors runs/crossvit/interrupted/checkpoints/last/model.safetensors)" = "$whole" ] || fail "interrupted and resumed, other bits"
 
 expect 2 'has finished' "$crossvit" train --resume runs/crossvit/whole
-expect 2 'differs from the run' "$crossvit" train --resume runs/crossvit/whole train.lr=1
+
 expect 2 'no unfinished run' "$crossvit" train --resume
 
 # A finished run is evaluated, and what its weights give is what the run said.

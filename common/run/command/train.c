@@ -93,6 +93,16 @@ static int run_settings(const Program *p, Settings *s, const char *run, const ch
     return ended(end, run, log, &e, p);
 }
 
+/* A run that failed before its first step leaves nothing. */
+static void remove_unbegun(const char *run)
+{
+    Error e;
+    char *metrics = path_join(run, "metrics.csv");
+    if (!file_exists(metrics))
+        folder_remove(run, &e);
+    free(metrics);
+}
+
 static int begin_run(const Program *p, Settings *s)
 {
     Error e;
@@ -112,6 +122,8 @@ static int begin_run(const Program *p, Settings *s)
     str_free(&text);
     free(path);
     int code = good ? run_settings(p, s, run, NULL) : user_error(&e);
+    if (code == 2)
+        remove_unbegun(run);
     free(run);
     return code;
 }

@@ -32,10 +32,8 @@ tensors() {
     tail -c +$((9 + n)) "$1" | sha256sum
 }
 
-# A run of seconds on a few images: arguments are added.
-tiny_run() {
-    "$crossvit" train data.limit_train=1200 data.limit_test=300 data.hold_out=200 train.epochs=2 "$@"
-}
+# A run of seconds on a few images: "$crossvit" "${tiny[@]}" name=x
+tiny=(train data.limit_train=2800 data.limit_test=300 data.hold_out=200 train.epochs=2)
 
 finish() {
     [ $failures = 0 ] && echo "all good"
