@@ -45,6 +45,7 @@ typedef struct Work {
     float *do_lanes;           /* [e][TILE_QUERIES] */
     float *ds;                 /* [TILE_KEYS][TILE_QUERIES]: first dp */
     float *dq;                 /* [d][TILE_QUERIES] */
+    float *dq_rows;            /* [FEW][padded(d)] */
     float *dk, *dv;            /* [heads of the unit][keys of the unit][padded(d or e)] */
     Statistics stats;          /* of the tile at hand */
     float delta[TILE_QUERIES]; /* D of the tile at hand */
@@ -74,6 +75,7 @@ static size_t cut_work(const AttentionShape *s, void *scratch, Work *w)
     w->do_lanes = cut(&c, TILE_QUERIES * e);
     w->ds = cut(&c, TILE_KEYS * TILE_QUERIES);
     w->dq = cut(&c, TILE_QUERIES * d);
+    w->dq_rows = cut(&c, FEW * d);
     w->dk = cut(&c, s->k_heads / groups * s->keys * d);
     w->dv = cut(&c, s->v_heads / groups * s->keys * e);
     return c.bytes;
@@ -104,18 +106,25 @@ static void find_delta(const Backward *x, const Tile *t, Work *w)
     }
 }
 
-static void load_tile(const Backward *x, Tile *t, Work *w)
+/* Returns whether the tile has few queries and can be treated as such: then it has no lanes. */
+static bool load_tile(const Backward *x, Tile *t, Work *w)
 {
     const AttentionShape *s = x->shape;
-    int64_t step;
-    const float *rows = LEVEL(rows_see)(x->q, t->batch, t->head, t->first, t->count, s->width, w->rows, &step);
-    LEVEL(lanes_from_rows)(rows, step, t->count, t->lanes, s->width, s->scale * LOG2_E, w->scoring.queries);
-    LEVEL(rows_copy)(rows, step, t->count, s->width, s->scale, w->q_rows);
-    rows = LEVEL(rows_see)(x->d_o, t->batch, t->head, t->first, t->count, s->value_width, w->rows, &step);
-    LEVEL(lanes_from_rows)(rows, step, t->count, t->lanes, s->value_width, 1, w->do_lanes);
-    LEVEL(rows_copy)(rows, step, t->count, s->value_width, 1, w->do_rows);
+    int64_t q_step, do_step;
+    const float *q = LEVEL(rows_see)(x->q, t->batch, t->head, t->first, t->count, s->width, w->rows, &q_step);
+    LEVEL(rows_copy)(q, q_step, t->count, s->width, s->scale, w->q_rows);
+    const float *d_o =
+        LEVEL(rows_see)(x->d_o, t->batch, t->head, t->first, t->count, s->value_width, w->do_rows, &do_step);
+    LEVEL(rows_copy)(d_o, do_step, t->count, s->value_width, 1, w->do_rows);
+    bool exact = LEVEL(statistics_of_lse)(s, t, x->lse, &w->stats);
+    if (s->queries > FEW || !exact) {
+        LEVEL(lanes_from_rows)(q, q_step, t->count, t->lanes, s->width, s->scale * LOG2_E, w->scoring.queries);
+        LEVEL(lanes_from_rows)(d_o, do_step, t->count, t->lanes, s->value_width, 1, w->do_lanes);
+    }
+    if (!exact)
+        LEVEL(statistics_again)(s, t, x->k, &w->scoring, &w->stats);
     find_delta(x, t, w);
-    LEVEL(tile_statistics)(s, t, x->k, x->lse, &w->scoring, &w->stats);
+    return exact && s->queries <= FEW;
 }
 
 /* Scores become p, and dp becomes ds. */
@@ -133,13 +142,14 @@ static void score_gradients(const Tile *t, int64_t keys, Work *w)
     }
 }
 
-static void add_bias_gradient(const Backward *x, const Tile *t, const Block *block, const float *ds)
+/* ds of query i and the keys from `first` on, which follow each other at `step`. */
+static void add_bias_gradient(const Backward *x, const Tile *t, int64_t i, int64_t first, int64_t count,
+                              const float *ds, int64_t step)
 {
     const ScoreTable *table = &x->dbias;
-    float *to = (float *)table->data + table_start(x->shape, table, t, block->first);
-    for (int64_t i = 0; i < t->count; i++)
-        for (int64_t j = 0; j < block->count; j++)
-            to[i * table->query_step + j * table->key_step] += ds[j * TILE_QUERIES + i];
+    float *to = (float *)table->data + table_start(x->shape, table, t, first) + i * table->query_step;
+    for (int64_t j = 0; j < count; j++)
+        to[j * table->key_step] += ds[j * step];
 }
 
 /* What one tile and the keys first .. first + count - 1 give to each gradient. */
@@ -169,19 +179,78 @@ static void meet_block(const Backward *x, const Pass *pass, const Unit *u, const
     }
     if (pass->dq)
         LEVEL(tile_product)
-        (s->width, t->lanes, count, block.keys, 1, block.key_step, ds, TILE_QUERIES, w->dq, TILE_QUERIES, true);
-    if (pass->dbias)
-        add_bias_gradient(x, t, &block, ds);
+    (s->width, t->lanes, count, block.keys, 1, block.key_step, ds, TILE_QUERIES, w->dq, TILE_QUERIES, true);
+    for (int64_t i = 0; pass->dbias && i < t->count; i++)
+        add_bias_gradient(x, t, i, first, count, ds + i, TILE_QUERIES);
 }
 
-static void save_dq(const Backward *x, const Tile *t, Work *w)
+/* The same for a tile of few queries, whose scores are rows. */
+static void meet_block_few(const Backward *x, const Pass *pass, const Unit *u, const Tile *t, int64_t first,
+                           int64_t count, Work *w)
 {
     const AttentionShape *s = x->shape;
-    float scales[TILE_QUERIES];
+    int64_t v_group = s->q_heads / s->v_heads, k_group = s->q_heads / s->k_heads, span = u->key_end - u->key;
+    int64_t d = padded(s->width), e = padded(s->value_width), key_step, value_step;
+    float *p = w->scoring.scores, *ds = w->ds;
+    float *dk = w->dk + ((t->head - u->head) / k_group * span + first - u->key) * d;
+    float *dv = w->dv + ((t->head - u->head) / v_group * span + first - u->key) * e;
+    const float *keys =
+        LEVEL(rows_see)(x->k, t->batch, t->head / k_group, first, count, s->width, w->scoring.keys, &key_step);
+    const float *values =
+        LEVEL(rows_see)(x->v, t->batch, t->head / v_group, first, count, s->value_width, w->values, &value_step);
+    for (int64_t i = 0; i < t->count; i++) {
+        const float *q = w->q_rows + i * d, *d_o = w->do_rows + i * e;
+        LEVEL(few_products)(q, keys, key_step, count, s->width, LOG2_E, p);
+        if (LEVEL(block_masked)(s, t, first, count))
+            LEVEL(few_mask)(s, t, i, first, count, p);
+        LEVEL(few_products)(d_o, values, value_step, count, s->value_width, 1, ds);
+        LEVEL(few_gradients)(count, w->stats.largest[i], w->delta[i], p, ds);
+        if (pass->dkv && x->dk.data)
+            LEVEL(few_spread)(ds, q, count, d, dk, d);
+        if (pass->dkv && x->dv.data)
+            LEVEL(few_spread)(p, d_o, count, e, dv, e);
+        if (pass->dq)
+            LEVEL(few_add_rows)(ds, keys, key_step, count, s->width, 1, w->dq_rows + i * d);
+        if (pass->dbias)
+            add_bias_gradient(x, t, i, first, count, ds, 1);
+    }
+}
+
+/* dq of the lanes as rows, times factor. */
+static void rows_of_dq(const AttentionShape *s, const Tile *t, float factor, const Work *w)
+{
+    float factors[TILE_QUERIES];
     for (int i = 0; i < TILE_QUERIES; i++)
-        scales[i] = s->scale;
-    LEVEL(rows_from_lanes)(w->dq, t->count, s->width, scales, w->rows, padded(s->width));
-    LEVEL(rows_save)(w->rows, padded(s->width), t->count, s->width, x->add, x->dq, t->batch, t->head, t->first);
+        factors[i] = factor;
+    LEVEL(rows_from_lanes)(w->dq, t->count, s->width, factors, w->rows, padded(s->width));
+}
+
+/* Where there are few queries dq is summed in rows, even if lanes computed a part of it: samples may share the sum. */
+static void start_dq(const AttentionShape *s, bool begins, bool few, const Work *w)
+{
+    bool in_rows = s->queries <= FEW;
+    if (begins && in_rows)
+        memset(w->dq_rows, 0, (size_t)(FEW * padded(s->width)) * sizeof *w->dq_rows);
+    if (in_rows ? !few : begins)
+        memset(w->dq, 0, (size_t)(s->width * TILE_QUERIES) * sizeof *w->dq);
+}
+
+static void end_dq(const Backward *x, const Tile *t, bool ends, bool few, const Work *w)
+{
+    const AttentionShape *s = x->shape;
+    int64_t wide = padded(s->width);
+    if (s->queries <= FEW) {
+        if (!few)
+            rows_of_dq(s, t, 1, w);
+        for (int64_t i = 0; !few && i < t->count; i++)
+            for (int64_t c = 0; c < s->width; c++)
+                w->dq_rows[i * wide + c] += w->rows[i * wide + c];
+        LEVEL(rows_copy)(w->dq_rows, wide, t->count, s->width, s->scale, w->rows);
+    } else if (ends) {
+        rows_of_dq(s, t, s->scale, w);
+    }
+    if (ends)
+        LEVEL(rows_save)(w->rows, wide, t->count, s->width, x->add, x->dq, t->batch, t->head, t->first);
 }
 
 static void save_heads(const Backward *x, const Unit *u, int64_t batch, const float *sums, int64_t width, int64_t group,
@@ -214,16 +283,19 @@ static void run_tile(const Backward *x, const Pass *pass, const Unit *u, int64_t
 {
     const AttentionShape *s = x->shape;
     Tile t = LEVEL(tile_of)(s, batch, head, index);
-    load_tile(x, &t, w);
-    if (pass->dq && sum_begins(x, u, x->dq, batch))
-        memset(w->dq, 0, (size_t)(s->width * TILE_QUERIES) * sizeof *w->dq);
+    bool few = load_tile(x, &t, w);
+    if (pass->dq)
+        start_dq(s, sum_begins(x, u, x->dq, batch), few, w);
     int64_t to = smaller(t.to, u->key_end), end;
     for (int64_t j = larger(t.from, u->key); j < to; j = end) {
         end = smaller(round_up(j + 1, TILE_KEYS), to);
-        meet_block(x, pass, u, &t, j, end - j, w);
+        if (few)
+            meet_block_few(x, pass, u, &t, j, end - j, w);
+        else
+            meet_block(x, pass, u, &t, j, end - j, w);
     }
-    if (pass->dq && sum_ends(x, u, x->dq, batch))
-        save_dq(x, &t, w);
+    if (pass->dq)
+        end_dq(x, &t, sum_ends(x, u, x->dq, batch), few, w);
 }
 
 static void run_unit(const Backward *x, const Pass *pass, const Unit *u, Work *w)

@@ -153,6 +153,11 @@ void LEVEL(tile_zero_blocked)(const Tile *t, int64_t first, int64_t keys, MaskBu
     }
 }
 
+bool LEVEL(block_masked)(const AttentionShape *s, const Tile *t, int64_t first, int64_t count)
+{
+    return s->bias.data || s->keep.data || t->floored || first < t->all_from || first + count > t->all_to;
+}
+
 void LEVEL(tile_scores)(const AttentionShape *s, const Tile *t, HeadRows k, int64_t first, int64_t count,
                         const Scoring *w, Block *block)
 {
@@ -160,7 +165,7 @@ void LEVEL(tile_scores)(const AttentionShape *s, const Tile *t, HeadRows k, int6
     block->first = first;
     block->count = count;
     block->keys = LEVEL(rows_see)(k, t->batch, head, first, count, s->width, w->keys, &block->key_step);
-    block->masked = s->bias.data || s->keep.data || t->floored || first < t->all_from || first + count > t->all_to;
+    block->masked = LEVEL(block_masked)(s, t, first, count);
     LEVEL(tile_product)
     (count, t->lanes, s->width, block->keys, block->key_step, 1, w->queries, TILE_QUERIES, w->scores, TILE_QUERIES,
      false);
@@ -198,20 +203,22 @@ void LEVEL(softmax_start)(Softmax *state)
     }
 }
 
-void LEVEL(tile_statistics)(const AttentionShape *s, Tile *t, HeadRows k, const float *lse, const Scoring *w,
-                            Statistics *stats)
+bool LEVEL(statistics_of_lse)(const AttentionShape *s, const Tile *t, const float *lse, Statistics *stats)
 {
     const float *of_tile = lse + (t->batch * s->q_heads + t->head) * s->queries + t->first;
     bool exact = true;
+    stats->recomputed = false;
     for (int64_t i = 0; i < t->lanes; i++) {
         float x = i < t->count ? of_tile[i] : 0;
         exact = exact && x > -EXACT_LSE && x < EXACT_LSE;
         stats->largest[i] = x * LOG2_E;
         stats->log_total[i] = 0;
     }
-    stats->recomputed = !exact;
-    if (exact)
-        return;
+    return exact;
+}
+
+void LEVEL(statistics_again)(const AttentionShape *s, Tile *t, HeadRows k, const Scoring *w, Statistics *stats)
+{
     Softmax state;
     float shrink[TILE_QUERIES];
     Block block;
@@ -220,6 +227,7 @@ void LEVEL(tile_statistics)(const AttentionShape *s, Tile *t, HeadRows k, const 
         LEVEL(tile_scores)(s, t, k, j, smaller(TILE_KEYS, s->keys - j), w, &block);
         LEVEL(tile_softmax)(t, block.count, &state, w->scores, shrink);
     }
+    stats->recomputed = true;
     /* Rows that see no key have a part in every block. */
     t->from = 0;
     t->to = s->keys;
