@@ -35,6 +35,12 @@ typedef struct Unit {
     int64_t key, key_end;
 } Unit;
 
+/* Where the rows of dk or dv are summed: row j of the unit's keys at j * step. */
+typedef struct Sums {
+    float *rows;
+    int64_t step;
+} Sums;
+
 /* The buffers of one thread. */
 typedef struct Work {
     Scoring scoring;           /* its scores become p */
@@ -152,12 +158,71 @@ static void add_bias_gradient(const Backward *x, const Tile *t, int64_t i, int64
         to[j * table->key_step] += ds[j * step];
 }
 
+/* Whether all samples add to the same gradient. */
+static bool shared(const AttentionShape *s, HeadRows gradient)
+{
+    return gradient.data && gradient.batch_step == 0 && s->batch > 1;
+}
+
+/* One sum over keys' rows begins at the first sample that adds to it, and is saved after the last. */
+static bool sum_begins(const Backward *x, const Unit *u, HeadRows gradient, int64_t batch)
+{
+    return gradient.data && (!shared(x->shape, gradient) || batch == u->batch);
+}
+
+static bool sum_ends(const Backward *x, const Unit *u, HeadRows gradient, int64_t batch)
+{
+    return gradient.data && (!shared(x->shape, gradient) || batch + u->batch_step >= x->shape->batch);
+}
+
+/* Whether rows can be summed where they end up. */
+static bool in_place(HeadRows gradient, int64_t width)
+{
+    return gradient.type == F32 && width % NARROW == 0;
+}
+
+/* The sums of one head's gradient, `buffer` being those of all heads of the unit. */
+static Sums sums_of(const Unit *u, HeadRows gradient, int64_t batch, int64_t head, int64_t first_head, int64_t width,
+                    float *buffer)
+{
+    if (in_place(gradient, width))
+        return (Sums){(float *)gradient.data + row_start(gradient, batch, head, u->key, width), gradient.token_step};
+    int64_t wide = padded(width);
+    return (Sums){buffer + (head - first_head) * (u->key_end - u->key) * wide, wide};
+}
+
+static void start_sums(const Backward *x, const Unit *u, HeadRows gradient, int64_t batch, int64_t group, int64_t width,
+                       float *buffer)
+{
+    int64_t first = u->head / group;
+    if (!sum_begins(x, u, gradient, batch) || (x->add && in_place(gradient, width)))
+        return;
+    for (int64_t h = first; h < u->head_end / group; h++) {
+        Sums sums = sums_of(u, gradient, batch, h, first, width, buffer);
+        for (int64_t j = 0; j < u->key_end - u->key; j++)
+            for (int64_t c = 0; c < width; c += NARROW)
+                memset(sums.rows + j * sums.step + c, 0, NARROW * sizeof *sums.rows);
+    }
+}
+
+static void end_sums(const Backward *x, const Unit *u, HeadRows gradient, int64_t batch, int64_t group, int64_t width,
+                     float *buffer)
+{
+    int64_t first = u->head / group;
+    if (!sum_ends(x, u, gradient, batch) || in_place(gradient, width))
+        return;
+    for (int64_t h = first; h < u->head_end / group; h++) {
+        Sums sums = sums_of(u, gradient, batch, h, first, width, buffer);
+        LEVEL(rows_save)(sums.rows, sums.step, u->key_end - u->key, width, x->add, gradient, batch, h, u->key);
+    }
+}
+
 /* What one tile and the keys first .. first + count - 1 give to each gradient. */
 static void meet_block(const Backward *x, const Pass *pass, const Unit *u, const Tile *t, int64_t first, int64_t count,
                        Work *w)
 {
     const AttentionShape *s = x->shape;
-    int64_t v_group = s->q_heads / s->v_heads, k_group = s->q_heads / s->k_heads, span = u->key_end - u->key;
+    int64_t v_group = s->q_heads / s->v_heads, k_group = s->q_heads / s->k_heads;
     int64_t d = padded(s->width), e = padded(s->value_width), step;
     float *p = w->scoring.scores, *ds = w->ds;
     Block block;
@@ -169,13 +234,17 @@ static void meet_block(const Backward *x, const Pass *pass, const Unit *u, const
     score_gradients(t, count, w);
     if (w->stats.recomputed && block.masked)
         LEVEL(tile_zero_blocked)(t, first, count, w->scoring.mask, ds);
-    if (pass->dkv) {
-        float *dk = w->dk + ((t->head - u->head) / k_group * span + first - u->key) * d;
-        float *dv = w->dv + ((t->head - u->head) / v_group * span + first - u->key) * e;
-        if (x->dk.data)
-            LEVEL(tile_product)(count, d, t->count, ds, TILE_QUERIES, 1, w->q_rows, d, dk, d, true);
-        if (x->dv.data)
-            LEVEL(tile_product)(count, e, t->count, p, TILE_QUERIES, 1, w->do_rows, e, dv, e, true);
+    if (pass->dkv && x->dk.data) {
+        Sums dk = sums_of(u, x->dk, t->batch, t->head / k_group, u->head / k_group, s->width, w->dk);
+        LEVEL(tile_product)
+        (count, round_up(s->width, NARROW), t->count, ds, TILE_QUERIES, 1, w->q_rows, d,
+         dk.rows + (first - u->key) * dk.step, dk.step, true);
+    }
+    if (pass->dkv && x->dv.data) {
+        Sums dv = sums_of(u, x->dv, t->batch, t->head / v_group, u->head / v_group, s->value_width, w->dv);
+        LEVEL(tile_product)
+        (count, round_up(s->value_width, NARROW), t->count, p, TILE_QUERIES, 1, w->do_rows, e,
+         dv.rows + (first - u->key) * dv.step, dv.step, true);
     }
     if (pass->dq)
         LEVEL(tile_product)
@@ -189,11 +258,11 @@ static void meet_block_few(const Backward *x, const Pass *pass, const Unit *u, c
                            int64_t count, Work *w)
 {
     const AttentionShape *s = x->shape;
-    int64_t v_group = s->q_heads / s->v_heads, k_group = s->q_heads / s->k_heads, span = u->key_end - u->key;
+    int64_t v_group = s->q_heads / s->v_heads, k_group = s->q_heads / s->k_heads;
     int64_t d = padded(s->width), e = padded(s->value_width), key_step, value_step;
     float *p = w->scoring.scores, *ds = w->ds;
-    float *dk = w->dk + ((t->head - u->head) / k_group * span + first - u->key) * d;
-    float *dv = w->dv + ((t->head - u->head) / v_group * span + first - u->key) * e;
+    Sums dk = sums_of(u, x->dk, t->batch, t->head / k_group, u->head / k_group, s->width, w->dk);
+    Sums dv = sums_of(u, x->dv, t->batch, t->head / v_group, u->head / v_group, s->value_width, w->dv);
     const float *keys =
         LEVEL(rows_see)(x->k, t->batch, t->head / k_group, first, count, s->width, w->scoring.keys, &key_step);
     const float *values =
@@ -206,9 +275,9 @@ static void meet_block_few(const Backward *x, const Pass *pass, const Unit *u, c
         LEVEL(few_products)(d_o, values, value_step, count, s->value_width, 1, ds);
         LEVEL(few_gradients)(count, w->stats.largest[i], w->delta[i], p, ds);
         if (pass->dkv && x->dk.data)
-            LEVEL(few_spread)(ds, q, count, d, dk, d);
+            LEVEL(few_spread)(ds, q, count, s->width, dk.rows + (first - u->key) * dk.step, dk.step);
         if (pass->dkv && x->dv.data)
-            LEVEL(few_spread)(p, d_o, count, e, dv, e);
+            LEVEL(few_spread)(p, d_o, count, s->value_width, dv.rows + (first - u->key) * dv.step, dv.step);
         if (pass->dq)
             LEVEL(few_add_rows)(ds, keys, key_step, count, s->width, 1, w->dq_rows + i * d);
         if (pass->dbias)
@@ -253,31 +322,6 @@ static void end_dq(const Backward *x, const Tile *t, bool ends, bool few, const 
         LEVEL(rows_save)(w->rows, wide, t->count, s->width, x->add, x->dq, t->batch, t->head, t->first);
 }
 
-static void save_heads(const Backward *x, const Unit *u, int64_t batch, const float *sums, int64_t width, int64_t group,
-                       HeadRows to)
-{
-    int64_t span = u->key_end - u->key, wide = padded(width);
-    for (int64_t h = u->head / group; h < u->head_end / group; h++, sums += span * wide)
-        LEVEL(rows_save)(sums, wide, span, width, x->add, to, batch, h, u->key);
-}
-
-/* Whether all samples add to the same gradient. */
-static bool shared(const AttentionShape *s, HeadRows gradient)
-{
-    return gradient.data && gradient.batch_step == 0 && s->batch > 1;
-}
-
-/* One sum over keys' rows begins at the first sample that adds to it, and is saved after the last. */
-static bool sum_begins(const Backward *x, const Unit *u, HeadRows gradient, int64_t batch)
-{
-    return gradient.data && (!shared(x->shape, gradient) || batch == u->batch);
-}
-
-static bool sum_ends(const Backward *x, const Unit *u, HeadRows gradient, int64_t batch)
-{
-    return gradient.data && (!shared(x->shape, gradient) || batch + u->batch_step >= x->shape->batch);
-}
-
 static void run_tile(const Backward *x, const Pass *pass, const Unit *u, int64_t batch, int64_t head, int64_t index,
                      Work *w)
 {
@@ -301,21 +345,19 @@ static void run_tile(const Backward *x, const Pass *pass, const Unit *u, int64_t
 static void run_unit(const Backward *x, const Pass *pass, const Unit *u, Work *w)
 {
     const AttentionShape *s = x->shape;
-    int64_t k_group = s->q_heads / s->k_heads, v_group = s->q_heads / s->v_heads, span = u->key_end - u->key;
-    size_t dk_floats = (size_t)((u->head_end - u->head) / k_group * span * padded(s->width));
-    size_t dv_floats = (size_t)((u->head_end - u->head) / v_group * span * padded(s->value_width));
+    int64_t k_group = s->q_heads / s->k_heads, v_group = s->q_heads / s->v_heads;
     for (int64_t b = u->batch; b < s->batch; b += u->batch_step) {
-        if (pass->dkv && sum_begins(x, u, x->dk, b))
-            memset(w->dk, 0, dk_floats * sizeof *w->dk);
-        if (pass->dkv && sum_begins(x, u, x->dv, b))
-            memset(w->dv, 0, dv_floats * sizeof *w->dv);
+        if (pass->dkv) {
+            start_sums(x, u, x->dk, b, k_group, s->width, w->dk);
+            start_sums(x, u, x->dv, b, v_group, s->value_width, w->dv);
+        }
         for (int64_t h = u->head; h < u->head_end; h++)
             for (int64_t i = u->tile; i < u->tile_end; i++)
                 run_tile(x, pass, u, b, h, i, w);
-        if (pass->dkv && sum_ends(x, u, x->dk, b))
-            save_heads(x, u, b, w->dk, s->width, k_group, x->dk);
-        if (pass->dkv && sum_ends(x, u, x->dv, b))
-            save_heads(x, u, b, w->dv, s->value_width, v_group, x->dv);
+        if (pass->dkv) {
+            end_sums(x, u, x->dk, b, k_group, s->width, w->dk);
+            end_sums(x, u, x->dv, b, v_group, s->value_width, w->dv);
+        }
     }
 }
 

@@ -3,24 +3,18 @@
  * other, [query][TILE_KEYS]. */
 #include "common/kernels/cpu/vector/attention_tile.h"
 
-/* Four keys' products with q, [width] each; count < 4: the last key stands in for those behind it, so that a key's sum
- * is the same wherever it stands. */
-static inline Quad four_products(const float *q, const float *keys, int64_t step, int64_t count, int64_t width)
+/* Four keys' products with q, [width]. */
+static inline Quad four_products(const float *q, const float *const keys[4], int64_t width)
 {
-    const float *row[4];
-    Vec sums[4];
-    for (int n = 0; n < 4; n++) {
-        row[n] = keys + smaller(n, count - 1) * step;
-        sums[n] = vec_set(0);
-    }
-    for (int64_t c = 0; c < width; c += LANES) {
-        Vec x = vec_load_upto(q + c, width - c, 0);
+    Vec sums[4] = {vec_set(0), vec_set(0), vec_set(0), vec_set(0)};
+    int64_t c = 0;
+    for (; c + LANES <= width; c += LANES)
         for (int n = 0; n < 4; n++)
-            sums[n] += x * vec_load_upto(row[n] + c, width - c, 0);
-    }
-    Quad quads[4];
-    for (int n = 0; n < 4; n++)
-        quads[n] = vec_quad(sums[n]);
+            sums[n] += vec_load(q + c) * vec_load(keys[n] + c);
+    if (c < width)
+        for (int n = 0; n < 4; n++)
+            sums[n] += vec_load_part(q + c, width - c, 0) * vec_load_part(keys[n] + c, width - c, 0);
+    Quad quads[4] = {vec_quad(sums[0]), vec_quad(sums[1]), vec_quad(sums[2]), vec_quad(sums[3])};
     transpose_quads(quads);
     return (quads[0] + quads[1]) + (quads[2] + quads[3]);
 }
@@ -29,7 +23,11 @@ void LEVEL(few_products)(const float *q, const float *keys, int64_t step, int64_
                          float *products)
 {
     for (int64_t j = 0; j < count; j += 4) {
-        Quad sums = four_products(q, keys + j * step, step, count - j, width) * factor;
+        /* The last key stands in for those behind it: a key's sum is the same wherever it stands. */
+        const float *row = keys + j * step, *last = keys + (count - 1) * step, *rows[4];
+        for (int n = 0; n < 4; n++)
+            rows[n] = j + n < count ? row + n * step : last;
+        Quad sums = four_products(q, rows, width) * factor;
         memcpy(products + j, &sums, sizeof sums);
     }
 }

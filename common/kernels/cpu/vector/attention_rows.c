@@ -2,11 +2,6 @@
 #include "common/kernels/cpu/vector/attention_tile.h"
 #include "common/kernels/cpu/vector/rows.h"
 
-static int64_t row_start(HeadRows x, int64_t batch, int64_t head, int64_t row, int64_t width)
-{
-    return batch * x.batch_step + row * x.token_step + head * width;
-}
-
 const float *LEVEL(rows_see)(HeadRows x, int64_t batch, int64_t head, int64_t first, int64_t count, int64_t width,
                              float *buffer, int64_t *step)
 {
@@ -23,33 +18,45 @@ const float *LEVEL(rows_see)(HeadRows x, int64_t batch, int64_t head, int64_t fi
 
 void LEVEL(rows_copy)(const float *rows, int64_t step, int64_t count, int64_t width, float factor, float *copy)
 {
-    int64_t wide = padded(width), whole = width / LANES * LANES;
-    for (int64_t i = 0; i < count; i++, rows += step, copy += wide) {
-        int64_t c = 0;
-        for (; c < whole; c += LANES)
-            vec_store(copy + c, vec_load(rows + c) * factor);
-        for (; c < width; c++)
-            copy[c] = rows[c] * factor;
-        for (; c < wide; c++)
-            copy[c] = 0;
+    int64_t wide = padded(width);
+    for (int64_t i = 0; i < count; i++, rows += step, copy += wide)
+        for (int64_t c = 0; c < wide; c += LANES)
+            vec_store_upto(copy + c, vec_load_upto(rows + c, width - c, 0) * factor, wide - c);
+}
+
+static void save_floats(const float *rows, int64_t step, int64_t count, int64_t width, bool add, float *to,
+                        int64_t to_step)
+{
+    for (int64_t i = 0; i < count; i++, rows += step, to += to_step) {
+        for (int64_t c = 0; c < width; c += LANES) {
+            Vec x = vec_load_upto(rows + c, width - c, 0);
+            if (add)
+                x += vec_load_upto(to + c, width - c, 0);
+            vec_store_upto(to + c, x, width - c);
+        }
     }
 }
 
 void LEVEL(rows_save)(const float *rows, int64_t step, int64_t count, int64_t width, bool add, HeadRows y,
                       int64_t batch, int64_t head, int64_t first)
 {
-    Rows to = {.stride = y.token_step, .type = y.type};
-    float buffer[BLOCK];
     int64_t start = row_start(y, batch, head, first, width);
-    to.data = y.type == F32 ? (void *)((float *)y.data + start) : (void *)((uint16_t *)y.data + start);
-    for (int64_t i = 0; i < count; i++) {
+    float buffer[BLOCK];
+    if (y.type == F32) {
+        save_floats(rows, step, count, width, add, (float *)y.data + start, y.token_step);
+        return;
+    }
+    uint16_t *to = (uint16_t *)y.data + start;
+    for (int64_t i = 0; i < count; i++, rows += step, to += y.token_step) {
         for (int64_t c = 0; c < width; c += BLOCK) {
             int64_t n = smaller(BLOCK, width - c);
-            float *values = rows_open(to, i, c, n, add, buffer);
-            const float *from = rows + i * step + c;
-            for (int64_t x = 0; x < n; x++)
-                values[x] = add ? values[x] + from[x] : from[x];
-            rows_close(to, i, c, n, values);
+            const float *values = rows + c;
+            if (add) {
+                half_to_floats(n, to + c, buffer);
+                save_floats(rows + c, 0, 1, n, true, buffer, 0);
+                values = buffer;
+            }
+            floats_to_half(n, values, to + c);
         }
     }
 }

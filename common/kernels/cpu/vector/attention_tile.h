@@ -162,6 +162,12 @@ static inline int64_t blocks_of(int64_t keys)
     return (keys + TILE_KEYS - 1) / TILE_KEYS;
 }
 
+/* Where a row begins, in elements. */
+static inline int64_t row_start(HeadRows x, int64_t batch, int64_t head, int64_t row, int64_t width)
+{
+    return batch * x.batch_step + row * x.token_step + head * width;
+}
+
 /* What a key that may not be seen scores, in units of ln 2. */
 static inline float blocked_score(const AttentionShape *s)
 {
