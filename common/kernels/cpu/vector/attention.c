@@ -44,7 +44,7 @@ static void load_queries(const AttentionShape *s, HeadRows q, const Tile *t, con
 {
     int64_t step;
     const float *rows = LEVEL(rows_see)(q, t->batch, t->head, t->first, t->count, s->width, w->rows, &step);
-    LEVEL(lanes_from_rows)(rows, step, t->count, t->lanes, s->width, s->scale * LOG2_E, w->scoring.queries);
+    LEVEL(lanes_from_rows)(rows, step, t->count, t->columns, s->width, s->scale * LOG2_E, w->scoring.queries);
 }
 
 static void scale_sums(const Tile *t, int64_t width, const float *factors, float *sums)
@@ -101,7 +101,7 @@ static void meet_keys(const Forward *f, const Tile *t, int64_t from, int64_t to,
             scale_sums(t, width, shrink, w->sums);
         const float *values = LEVEL(rows_see)(f->v, t->batch, v_head, j, end - j, width, w->values, &step);
         LEVEL(tile_product)
-        (width, t->lanes, end - j, values, 1, step, w->scoring.scores, TILE_QUERIES, w->sums, TILE_QUERIES, j > from);
+        (width, t->columns, end - j, values, 1, step, w->scoring.scores, TILE_QUERIES, w->sums, TILE_QUERIES, j > from);
     }
 }
 
@@ -143,15 +143,18 @@ static void finish(const Forward *f, const Tile *t, const Softmax *state, bool f
     for (int64_t i = 0; few && i < t->count; i++)
         LEVEL(rows_copy)(w->sums + i * wide, wide, 1, s->value_width, factors[i], w->rows + i * wide);
     if (!few)
-        LEVEL(rows_from_lanes)(w->sums, t->count, s->value_width, factors, w->rows, wide);
-    LEVEL(rows_save)(w->rows, wide, t->count, s->value_width, false, f->o, t->batch, t->head, t->first);
+        LEVEL(save_lanes)
+        (w->sums, t->count, s->value_width, factors, w->rows, false, f->o, t->batch, t->head, t->first);
+    else
+        LEVEL(rows_save)(w->rows, wide, t->count, s->value_width, false, f->o, t->batch, t->head, t->first);
 }
 
 static void forward_tile(const Forward *f, int64_t task, const Work *w)
 {
     const AttentionShape *s = f->shape;
     int64_t tiles = tiles_of(s->queries), row = task / tiles;
-    Tile t = LEVEL(tile_of)(s, row / s->q_heads, row % s->q_heads, task % tiles);
+    Tile t;
+    LEVEL(tile_start)(s, row / s->q_heads, row % s->q_heads, task % tiles, &t);
     Softmax state;
     if (s->queries <= FEW) {
         meet_keys_few(f, &t, w, &state);
@@ -174,6 +177,7 @@ static void forward(const Exec *exec, const AttentionShape *s, HeadRows q, HeadR
 {
     const Forward f = {s, q, k, v, o, lse};
     int64_t tasks = s->batch * s->q_heads * tiles_of(s->queries);
+    int64_t chunk = chunk_of(exec, tasks);
     contract(exec->scratch_bytes >= forward_scratch(exec, s), "attention: %zu bytes of scratch, not %zu",
              exec->scratch_bytes, forward_scratch(exec, s));
 #pragma omp parallel num_threads(exec->threads)
@@ -181,7 +185,7 @@ static void forward(const Exec *exec, const AttentionShape *s, HeadRows q, HeadR
         Work w;
         size_t bytes = cut_work(s, NULL, &w);
         cut_work(s, (char *)exec->scratch + bytes * (size_t)omp_get_thread_num(), &w);
-#pragma omp for schedule(dynamic)
+#pragma omp for schedule(dynamic, chunk)
         for (int64_t i = 0; i < tasks; i++)
             forward_tile(&f, i, &w);
     }
@@ -194,7 +198,8 @@ static void probability_tile(const AttentionShape *s, HeadRows q, HeadRows k, co
 {
     int64_t tiles = tiles_of(s->queries), row = task / tiles;
     float ones[TILE_QUERIES];
-    Tile t = LEVEL(tile_of)(s, row / s->q_heads, row % s->q_heads, task % tiles);
+    Tile t;
+    LEVEL(tile_start)(s, row / s->q_heads, row % s->q_heads, task % tiles, &t);
     Statistics stats;
     Block block;
     load_queries(s, q, &t, w);
@@ -213,6 +218,7 @@ static void probability_tile(const AttentionShape *s, HeadRows q, HeadRows k, co
 static void probabilities(const Exec *exec, const AttentionShape *s, HeadRows q, HeadRows k, const float *lse, float *p)
 {
     int64_t tasks = s->batch * s->q_heads * tiles_of(s->queries);
+    int64_t chunk = chunk_of(exec, tasks);
     contract(exec->scratch_bytes >= forward_scratch(exec, s), "attention: %zu bytes of scratch, not %zu",
              exec->scratch_bytes, forward_scratch(exec, s));
 #pragma omp parallel num_threads(exec->threads)
@@ -220,7 +226,7 @@ static void probabilities(const Exec *exec, const AttentionShape *s, HeadRows q,
         Work w;
         size_t bytes = cut_work(s, NULL, &w);
         cut_work(s, (char *)exec->scratch + bytes * (size_t)omp_get_thread_num(), &w);
-#pragma omp for schedule(dynamic)
+#pragma omp for schedule(dynamic, chunk)
         for (int64_t i = 0; i < tasks; i++)
             probability_tile(s, q, k, lse, i, &w, p);
     }

@@ -79,7 +79,7 @@ static size_t cut_work(const AttentionShape *s, void *scratch, Work *w)
     w->q_rows = cut(&c, TILE_QUERIES * d);
     w->do_rows = cut(&c, TILE_QUERIES * e);
     w->do_lanes = cut(&c, TILE_QUERIES * e);
-    w->ds = cut(&c, TILE_KEYS * TILE_QUERIES);
+    w->ds = cut_scores(&c);
     w->dq = cut(&c, TILE_QUERIES * d);
     w->dq_rows = cut(&c, FEW * d);
     w->dk = cut(&c, s->k_heads / groups * s->keys * d);
@@ -124,8 +124,8 @@ static bool load_tile(const Backward *x, Tile *t, Work *w)
     LEVEL(rows_copy)(d_o, do_step, t->count, s->value_width, 1, w->do_rows);
     bool exact = LEVEL(statistics_of_lse)(s, t, x->lse, &w->stats);
     if (s->queries > FEW || !exact) {
-        LEVEL(lanes_from_rows)(q, q_step, t->count, t->lanes, s->width, s->scale * LOG2_E, w->scoring.queries);
-        LEVEL(lanes_from_rows)(d_o, do_step, t->count, t->lanes, s->value_width, 1, w->do_lanes);
+        LEVEL(lanes_from_rows)(q, q_step, t->count, t->columns, s->width, s->scale * LOG2_E, w->scoring.queries);
+        LEVEL(lanes_from_rows)(d_o, do_step, t->count, t->columns, s->value_width, 1, w->do_lanes);
     }
     if (!exact)
         LEVEL(statistics_again)(s, t, x->k, &w->scoring, &w->stats);
@@ -230,7 +230,7 @@ static void meet_block(const Backward *x, const Pass *pass, const Unit *u, const
     const float *values =
         LEVEL(rows_see)(x->v, t->batch, t->head / v_group, first, count, s->value_width, w->values, &step);
     LEVEL(tile_product)
-    (count, t->lanes, s->value_width, values, step, 1, w->do_lanes, TILE_QUERIES, ds, TILE_QUERIES, false);
+    (count, t->columns, s->value_width, values, step, 1, w->do_lanes, TILE_QUERIES, ds, TILE_QUERIES, false);
     score_gradients(t, count, w);
     if (w->stats.recomputed && block.masked)
         LEVEL(tile_zero_blocked)(t, first, count, w->scoring.mask, ds);
@@ -248,7 +248,7 @@ static void meet_block(const Backward *x, const Pass *pass, const Unit *u, const
     }
     if (pass->dq)
         LEVEL(tile_product)
-    (s->width, t->lanes, count, block.keys, 1, block.key_step, ds, TILE_QUERIES, w->dq, TILE_QUERIES, true);
+    (s->width, t->columns, count, block.keys, 1, block.key_step, ds, TILE_QUERIES, w->dq, TILE_QUERIES, true);
     for (int64_t i = 0; pass->dbias && i < t->count; i++)
         add_bias_gradient(x, t, i, first, count, ds + i, TILE_QUERIES);
 }
@@ -285,15 +285,6 @@ static void meet_block_few(const Backward *x, const Pass *pass, const Unit *u, c
     }
 }
 
-/* dq of the lanes as rows, times factor. */
-static void rows_of_dq(const AttentionShape *s, const Tile *t, float factor, const Work *w)
-{
-    float factors[TILE_QUERIES];
-    for (int i = 0; i < TILE_QUERIES; i++)
-        factors[i] = factor;
-    LEVEL(rows_from_lanes)(w->dq, t->count, s->width, factors, w->rows, padded(s->width));
-}
-
 /* Where there are few queries dq is summed in rows, even if lanes computed a part of it: samples may share the sum. */
 static void start_dq(const AttentionShape *s, bool begins, bool few, const Work *w)
 {
@@ -308,25 +299,30 @@ static void end_dq(const Backward *x, const Tile *t, bool ends, bool few, const 
 {
     const AttentionShape *s = x->shape;
     int64_t wide = padded(s->width);
-    if (s->queries <= FEW) {
-        if (!few)
-            rows_of_dq(s, t, 1, w);
-        for (int64_t i = 0; !few && i < t->count; i++)
-            for (int64_t c = 0; c < s->width; c++)
-                w->dq_rows[i * wide + c] += w->rows[i * wide + c];
-        LEVEL(rows_copy)(w->dq_rows, wide, t->count, s->width, s->scale, w->rows);
-    } else if (ends) {
-        rows_of_dq(s, t, s->scale, w);
+    float factors[TILE_QUERIES];
+    for (int i = 0; i < TILE_QUERIES; i++)
+        factors[i] = s->queries <= FEW ? 1 : s->scale;
+    if (s->queries > FEW) {
+        if (ends)
+            LEVEL(save_lanes)(w->dq, t->count, s->width, factors, w->rows, x->add, x->dq, t->batch, t->head, t->first);
+        return;
     }
-    if (ends)
+    if (!few) {
+        const HeadRows sums = {w->dq_rows, 0, wide, F32};
+        LEVEL(save_lanes)(w->dq, t->count, s->width, factors, w->rows, true, sums, 0, 0, 0);
+    }
+    if (ends) {
+        LEVEL(rows_copy)(w->dq_rows, wide, t->count, s->width, s->scale, w->rows);
         LEVEL(rows_save)(w->rows, wide, t->count, s->width, x->add, x->dq, t->batch, t->head, t->first);
+    }
 }
 
 static void run_tile(const Backward *x, const Pass *pass, const Unit *u, int64_t batch, int64_t head, int64_t index,
                      Work *w)
 {
     const AttentionShape *s = x->shape;
-    Tile t = LEVEL(tile_of)(s, batch, head, index);
+    Tile t;
+    LEVEL(tile_start)(s, batch, head, index, &t);
     bool few = load_tile(x, &t, w);
     if (pass->dq)
         start_dq(s, sum_begins(x, u, x->dq, batch), few, w);
@@ -383,12 +379,13 @@ static void run_pass(const Exec *exec, const Backward *x, const Pass *pass)
 {
     const AttentionShape *s = x->shape;
     int64_t units = pass->batches * pass->heads * pass->tile_parts * pass->key_parts;
+    int64_t chunk = chunk_of(exec, units);
 #pragma omp parallel num_threads(exec->threads)
     {
         Work w;
         size_t bytes = cut_work(s, NULL, &w);
         cut_work(s, (char *)exec->scratch + bytes * (size_t)omp_get_thread_num(), &w);
-#pragma omp for schedule(dynamic)
+#pragma omp for schedule(dynamic, chunk)
         for (int64_t i = 0; i < units; i++) {
             Unit u = unit_of(s, pass, i);
             run_unit(x, pass, &u, &w);

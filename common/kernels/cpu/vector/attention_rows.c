@@ -61,8 +61,8 @@ void LEVEL(rows_save)(const float *rows, int64_t step, int64_t count, int64_t wi
     }
 }
 
-void LEVEL(lanes_from_rows)(const float *rows, int64_t step, int64_t count, int64_t lanes, int64_t width, float factor,
-                            float *transposed)
+void LEVEL(lanes_from_rows)(const float *rows, int64_t step, int64_t count, int64_t columns, int64_t width,
+                            float factor, float *transposed)
 {
     int64_t i = 0, whole = width / 4 * 4;
     for (; i + 4 <= count; i += 4, rows += 4 * step) {
@@ -80,7 +80,7 @@ void LEVEL(lanes_from_rows)(const float *rows, int64_t step, int64_t count, int6
             for (int64_t n = 0; n < 4; n++)
                 transposed[c * TILE_QUERIES + i + n] = rows[n * step + c] * factor;
     }
-    for (; i < lanes; i++, rows += step)
+    for (; i < columns; i++, rows += step)
         for (int64_t c = 0; c < width; c++)
             transposed[c * TILE_QUERIES + i] = i < count ? rows[c] * factor : 0;
 }
@@ -109,4 +109,16 @@ void LEVEL(rows_from_lanes)(const float *transposed, int64_t count, int64_t widt
     for (; i < count; i++, rows += step)
         for (int64_t c = 0; c < width; c++)
             rows[c] = transposed[c * TILE_QUERIES + i] * factors[i];
+}
+
+void LEVEL(save_lanes)(const float *transposed, int64_t count, int64_t width, const float *factors, float *buffer,
+                       bool add, HeadRows y, int64_t batch, int64_t head, int64_t first)
+{
+    if (y.type == F32 && !add) {
+        float *rows = (float *)y.data + row_start(y, batch, head, first, width);
+        LEVEL(rows_from_lanes)(transposed, count, width, factors, rows, y.token_step);
+        return;
+    }
+    LEVEL(rows_from_lanes)(transposed, count, width, factors, buffer, padded(width));
+    LEVEL(rows_save)(buffer, padded(width), count, width, add, y, batch, head, first);
 }

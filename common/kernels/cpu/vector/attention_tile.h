@@ -26,7 +26,8 @@ enum {
 typedef struct Tile {
     int64_t batch, head;
     int64_t first, count;     /* queries first .. first + count - 1 */
-    int64_t lanes;            /* count, rounded up to whole vectors */
+    int64_t columns, lanes;   /* count, rounded up to what products compute and to whole vectors; lanes behind
+                               `columns` hold numbers without a meaning */
     int64_t from, to;         /* keys before and behind which no query sees any */
     int64_t all_from, all_to; /* keys that every query sees, as far as causal, window and lengths go */
     bool floored;
@@ -79,7 +80,7 @@ void LEVEL(tile_product)(int64_t rows, int64_t columns, int64_t depth, const flo
 /* Whether some query of the tile does not see some of these keys, or sees them with a bias. */
 bool LEVEL(block_masked)(const AttentionShape *, const Tile *, int64_t first, int64_t count);
 
-Tile LEVEL(tile_of)(const AttentionShape *, int64_t batch, int64_t head, int64_t index);
+void LEVEL(tile_start)(const AttentionShape *, int64_t batch, int64_t head, int64_t index, Tile *);
 
 /* Scores of the tile against the keys first .. first + count - 1, masked, into w->scores. */
 void LEVEL(tile_scores)(const AttentionShape *, const Tile *, HeadRows k, int64_t first, int64_t count,
@@ -114,12 +115,16 @@ void LEVEL(rows_copy)(const float *rows, int64_t step, int64_t count, int64_t wi
 void LEVEL(rows_save)(const float *rows, int64_t step, int64_t count, int64_t width, bool add, HeadRows y,
                       int64_t batch, int64_t head, int64_t first);
 
-/* lanes [width][TILE_QUERIES] = rows [count][width] transposed, times factor; lanes count .. `lanes` - 1 are 0. */
-void LEVEL(lanes_from_rows)(const float *rows, int64_t step, int64_t count, int64_t lanes, int64_t width, float factor,
-                            float *transposed);
+/* lanes [width][TILE_QUERIES] = rows [count][width] transposed, times factor; lanes count .. columns - 1 are 0. */
+void LEVEL(lanes_from_rows)(const float *rows, int64_t step, int64_t count, int64_t columns, int64_t width,
+                            float factor, float *transposed);
 /* The way back, column i (a query) times factors[i]. */
 void LEVEL(rows_from_lanes)(const float *transposed, int64_t count, int64_t width, const float *factors, float *rows,
                             int64_t step);
+
+/* The same into memory; the buffer holds [TILE_QUERIES][padded(width)]. */
+void LEVEL(save_lanes)(const float *transposed, int64_t count, int64_t width, const float *factors, float *buffer,
+                       bool add, HeadRows y, int64_t batch, int64_t head, int64_t first);
 
 static inline void transpose_quads(Quad r[4])
 {
@@ -199,12 +204,27 @@ static inline float *cut(Cutter *c, int64_t floats)
     return buffer;
 }
 
+/* [TILE_KEYS][TILE_QUERIES]. Zeros, so that lanes which no product writes hold numbers. */
+static inline float *cut_scores(Cutter *c)
+{
+    float *scores = cut(c, TILE_KEYS * TILE_QUERIES);
+    if (scores)
+        memset(scores, 0, TILE_KEYS * TILE_QUERIES * sizeof *scores);
+    return scores;
+}
+
+/* Tasks that a thread takes at a time. */
+static inline int64_t chunk_of(const Exec *exec, int64_t tasks)
+{
+    return larger(1, tasks / (exec->threads * 32));
+}
+
 static inline Scoring cut_scoring(const AttentionShape *s, Cutter *c)
 {
     Scoring w;
     w.queries = cut(c, s->width * TILE_QUERIES);
     w.keys = cut(c, TILE_KEYS * padded(s->width));
-    w.scores = cut(c, TILE_KEYS * TILE_QUERIES);
+    w.scores = cut_scores(c);
     w.mask.bias = s->bias.data ? cut(c, TILE_KEYS * TILE_QUERIES) : NULL;
     w.mask.keep = s->keep.data ? (int32_t *)cut(c, TILE_KEYS * TILE_QUERIES) : NULL;
     return w;
