@@ -210,7 +210,7 @@ bool LEVEL(statistics_of_lse)(const AttentionShape *s, const Tile *t, const floa
     for (int64_t i = 0; i < t->lanes; i++) {
         float x = i < t->count ? of_tile[i] : 0;
         exact = exact && x > -EXACT_LSE && x < EXACT_LSE;
-        stats->largest[i] = x * LOG2_E;
+        stats->largest[i] = i < t->count ? x * LOG2_E : -LOWEST; /* idle lanes have p = 0 */
         stats->log_total[i] = 0;
     }
     return exact;

@@ -26,6 +26,7 @@ typedef __m128i VecBits;
 
 typedef float Vec __attribute__((vector_size(LANES * 4)));
 typedef int32_t VecInt __attribute__((vector_size(LANES * 4)));
+typedef uint32_t VecWord __attribute__((vector_size(LANES * 4))); /* where integers may wrap around */
 typedef uint16_t VecHalf __attribute__((vector_size(LANES * 2)));
 
 static inline Vec vec_load(const float *p)
@@ -246,5 +247,5 @@ static inline Vec vec_exp2(Vec x)
     p = p * r + 2.4022242083e-1f;
     p = p * r + 6.9314697760e-1f;
     p = p * r + 1.0f;
-    return (Vec)((VecInt)p + ((VecInt)shifted << 23));
+    return (Vec)((VecWord)p + ((VecWord)shifted << 23));
 }
