@@ -8,6 +8,7 @@
 #include <cmocka.h>
 #include "common/base/memory.h"
 #include "common/base/str.h"
+#include "common/kernels/backend.h"
 #include "common/kernels/cpu/dnnl.h"
 #include <math.h>
 #include <stdio.h>
@@ -18,18 +19,8 @@
 
 static const Exec two_threads = {.threads = 2};
 
-static inline bool cpu_has_level(const char *level)
-{
-    if (strcmp(level, "avx2") == 0)
-        return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
-    if (strcmp(level, "avx512") == 0)
-        return __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512dq");
-    if (strcmp(level, "avx512_bf16") == 0)
-        return __builtin_cpu_supports("avx512bf16");
-    return true;
-}
-
-static bool bf16_here; /* the level of this run has bf16 */
+static bool bf16_here;         /* the level of this run has bf16 */
+static const Backend *backend; /* of that level */
 
 /* `count` numbers of about [-1, 1], rounded to the type; the same ones for the same seed. */
 static inline void *random_numbers(size_t count, DType type, uint32_t seed)
@@ -65,7 +56,7 @@ static inline int run_at_every_level(int (*run)(void))
     static const char *const levels[] = {"plain", "avx2", "avx512", "avx512_bf16"};
     int failed = 0;
     for (int i = 0; i < COUNT_OF(levels); i++) {
-        if (!cpu_has_level(levels[i])) {
+        if (!cpu_backend_at(levels[i])) {
             printf("level %s: not on this machine\n", levels[i]);
             continue;
         }
@@ -74,6 +65,7 @@ static inline int run_at_every_level(int (*run)(void))
         pid_t child = fork();
         if (child == 0) {
             dnnl_limit_isa(levels[i]);
+            backend = cpu_backend_at(levels[i]);
             bf16_here = strcmp(levels[i], "avx512_bf16") == 0;
             exit(run() != 0);
         }

@@ -1,7 +1,7 @@
 /* Convolution and pooling against a plain double reference, at every level of this machine. */
 #include "kernels/dnnl_cases.h"
 
-static const ConvolutionKernels *const kernels = &dnnl_convolution_kernels;
+#define kernels (&backend->convolution)
 
 /* batch, in, height, width, out, kernel h w, stride h w, pad top left bottom right, dilation h w, groups */
 static const int64_t shapes[][16] = {
@@ -156,7 +156,7 @@ static void forward_case(const ConvolutionShape *s, bool with_bias, bool relu, b
         kernels->convolution(&two_threads, s, x, &weight, with_bias ? bias : NULL, relu, y);
         assert_all_near(y, want, size, out_count(s), "convolution");
     }
-    dnnl_matmul_kernels.packed_free(&packed);
+    backend->matmul.packed_free(&packed);
     free(x), free(w), free(bias), free(y), free(want), free(size);
 }
 
@@ -185,7 +185,7 @@ static void by_input_case(const ConvolutionShape *s, bool add)
     Weight weight = {w, weight_count(s) / s->out_channels, 0, &packed};
     kernels->convolution_input_gradient(&two_threads, s, dy, &weight, add, dx);
     assert_all_near(dx, want, size, in_count(s), "convolution_input_gradient");
-    dnnl_matmul_kernels.packed_free(&packed);
+    backend->matmul.packed_free(&packed);
     free(dy), free(w), free(dx), free(want), free(size);
 }
 
@@ -241,7 +241,7 @@ static void test_packed_copy_follows_the_version(void **unused)
     kernels->convolution(&two_threads, &s, x, &weight, NULL, false, again);
     for (int64_t i = 0; i < out_count(&s); i++)
         assert_near(again[i], -2 * y[i], 8, F32, "convolution after a write", i);
-    dnnl_matmul_kernels.packed_free(&packed);
+    backend->matmul.packed_free(&packed);
     free(x), free(w), free(y), free(again);
 }
 

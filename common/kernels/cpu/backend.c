@@ -30,12 +30,18 @@ static pthread_mutex_t choosing = PTHREAD_MUTEX_INITIALIZER;
                .noise = noise_kernels_##level,                                                                         \
                .optimizer = optimizer_kernels_##level})
 
+#define MAKE_BACKEND(i, level)                                                                                         \
+    do {                                                                                                               \
+        backends[i] = LEVEL_BACKEND(level);                                                                            \
+        backends[i].matmul.linear_weight_gradient = linear_weight_gradient_##level;                                    \
+    } while (0)
+
 static void make_backends(void)
 {
-    backends[0] = LEVEL_BACKEND(plain);
-    backends[1] = LEVEL_BACKEND(avx2);
-    backends[2] = LEVEL_BACKEND(avx512);
-    backends[3] = LEVEL_BACKEND(avx512_bf16);
+    MAKE_BACKEND(0, plain);
+    MAKE_BACKEND(1, avx2);
+    MAKE_BACKEND(2, avx512);
+    MAKE_BACKEND(3, avx512_bf16);
 }
 
 /* What the flags of cmake/floors.cmake let the compiler use at each level. */

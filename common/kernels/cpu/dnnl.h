@@ -6,7 +6,7 @@
 #include "common/kernels/convolution.h"
 #include "common/kernels/matmul.h"
 
-extern const MatmulKernels dnnl_matmul_kernels;
+extern const MatmulKernels dnnl_matmul_kernels; /* but linear_weight_gradient: cpu/vector's is faster */
 extern const ConvolutionKernels dnnl_convolution_kernels;
 
 /* Keeps oneDNN to the instructions of a level (plain, avx2, avx512, avx512_bf16). Only before the first product, and

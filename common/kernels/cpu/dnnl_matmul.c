@@ -145,24 +145,6 @@ static void linear_input_gradient(const Exec *exec, int64_t m, int64_t n, int64_
             PACK_LINEAR_INPUT);
 }
 
-static void linear_weight_gradient(const Exec *exec, int64_t m, int64_t n, int64_t k, Rows dy, Rows x, bool add,
-                                   float *dw)
-{
-    if (n == 0 || k == 0)
-        return;
-    Rows c = {dw, k, F32};
-    if (m == 0) {
-        if (!add)
-            zero_rows(n, k, c);
-        return;
-    }
-    if (dy.type == BF16 || x.type == BF16) {
-        dy = as_bf16(exec, m, n, dy, WORK_LEFT);
-        x = as_bf16(exec, m, k, x, WORK_RIGHT);
-    }
-    product(exec, matrix_of(n, m, dy, true), matrix_of(m, k, x, false), matrix_of(n, k, c, false), NULL, add, NULL, 0);
-}
-
 static Rows rows_at(Rows m, int64_t element)
 {
     m.data = (char *)m.data + element * (int64_t)dtype_bytes(m.type);
@@ -206,7 +188,6 @@ static void matmul(const Exec *exec, int64_t batch, int64_t m, int64_t n, int64_
 const MatmulKernels dnnl_matmul_kernels = {
     .linear = linear,
     .linear_input_gradient = linear_input_gradient,
-    .linear_weight_gradient = linear_weight_gradient,
     .matmul = matmul,
     .packed_free = packed_free,
 };

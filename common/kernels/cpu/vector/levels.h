@@ -3,11 +3,13 @@
 #include "common/kernels/attention.h"
 #include "common/kernels/elementwise.h"
 #include "common/kernels/loss.h"
+#include "common/kernels/matmul.h"
 #include "common/kernels/noise.h"
 #include "common/kernels/norm.h"
 #include "common/kernels/optimizer.h"
 #include "common/kernels/resize.h"
 
+/* linear_weight_gradient: the entry of MatmulKernels; the others are oneDNN's. */
 #define DECLARE_LEVEL(level)                                                                                           \
     extern const AttentionKernels attention_kernels_##level;                                                           \
     extern const ElementwiseKernels elementwise_kernels_##level;                                                       \
@@ -15,7 +17,9 @@
     extern const NoiseKernels noise_kernels_##level;                                                                   \
     extern const NormKernels norm_kernels_##level;                                                                     \
     extern const OptimizerKernels optimizer_kernels_##level;                                                           \
-    extern const ResizeKernels resize_kernels_##level;
+    extern const ResizeKernels resize_kernels_##level;                                                                 \
+    void linear_weight_gradient_##level(const Exec *, int64_t m, int64_t n, int64_t k, Rows dy, Rows x, bool add,      \
+                                        float *dw);
 
 DECLARE_LEVEL(plain)
 DECLARE_LEVEL(avx2)

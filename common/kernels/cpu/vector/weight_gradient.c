@@ -1,0 +1,224 @@
+/* dw[N,K] (+)= dy[M,N]^T x[M,K], the product whose sum runs over tokens. Letters: M tokens, N outputs, K inputs.
+ *
+ * A matrix library would first transpose dy and rearrange x, for a sum that reads each only N/8 or K/48 times. But both
+ * already lie as an outer product wants them: a token's outputs side by side, and its inputs. So a tile of dw,
+ * ROWS x (up to VECTORS vectors), stays in registers and takes one token after the other from where it lies. bf16, and
+ * what does not fill a tile, is brought into a panel first: as pairs of tokens for the instruction that multiplies and
+ * adds two at a time. Each element of dw is a sum of TOKENS products, added to the sum of the chunks of tokens before. */
+#include "common/kernels/cpu/vector/rows.h"
+#include "common/kernels/cpu/vector/levels.h"
+
+enum {
+    TOKENS = 128,               /* of a chunk: its 48 columns of x are 24 KiB, within the first-level cache */
+    ROWS = LANES == 16 ? 8 : 4, /* with VECTORS: as many accumulators as there are registers, but a few */
+    VECTORS = 3,
+    GROUP = 64 /* outputs of a task, at most */
+};
+
+#ifdef __AVX512BF16__
+enum { HAS_PAIRS = 1 };
+#else
+enum { HAS_PAIRS = 0 };
+#endif
+
+typedef struct Gradient {
+    int64_t m, n, k;
+    Rows dy, x;
+    int64_t group, groups, vectors, strips; /* a task is a group of outputs by a strip of inputs */
+    bool half, add;                         /* half: both factors are rounded to bf16 */
+    float *dw;
+} Gradient;
+
+/* One chunk of tokens as the tile sees it: row s (a token, or a pair of them in 32 bits a column) at s * stride. While
+ * it is read, what lies `ahead` of it is fetched into the second-level cache: the next chunk, whose rows are too far
+ * apart for the processor to guess. */
+typedef struct Chunk {
+    const float *data;
+    int64_t stride, ahead;
+} Chunk;
+
+/* acc + a b; of pairs, two products. */
+static inline __attribute__((always_inline)) Vec multiply_add(Vec acc, Vec a, Vec b, bool pairs)
+{
+#ifdef __AVX512BF16__
+    if (pairs)
+        return (Vec)_mm512_dpbf16_ps((__m512)acc, (__m512bh)a, (__m512bh)b);
+#else
+    (void)pairs;
+#endif
+    return acc + a * b;
+}
+
+/* The sum over a chunk for ROWS outputs and `vectors` vectors of inputs, added to or written over the rows of dw that
+ * are live. */
+static inline __attribute__((always_inline)) void tile(int64_t steps, int vectors, bool pairs, Chunk dy, Chunk x,
+                                                       int64_t live_rows, int64_t live_columns, bool add, float *dw,
+                                                       int64_t stride)
+{
+    Vec sum[ROWS][VECTORS];
+#pragma GCC unroll 8
+    for (int i = 0; i < ROWS; i++)
+#pragma GCC unroll 3
+        for (int j = 0; j < vectors; j++)
+            sum[i][j] = (Vec){0};
+    for (int64_t s = 0; s < steps; s++) {
+        const float *dy_row = dy.data + s * dy.stride, *x_row = x.data + s * x.stride;
+        __builtin_prefetch(dy_row + dy.ahead, 0, 2);
+#pragma GCC unroll 3
+        for (int j = 0; j < vectors; j++)
+            __builtin_prefetch(x_row + x.ahead + j * LANES, 0, 2);
+        Vec inputs[VECTORS];
+#pragma GCC unroll 3
+        for (int j = 0; j < vectors; j++)
+            inputs[j] = vec_load(x_row + j * LANES);
+#pragma GCC unroll 8
+        for (int i = 0; i < ROWS; i++) {
+            Vec output = vec_set(dy_row[i]);
+#pragma GCC unroll 3
+            for (int j = 0; j < vectors; j++)
+                sum[i][j] = multiply_add(sum[i][j], output, inputs[j], pairs);
+        }
+    }
+#pragma GCC unroll 8
+    for (int i = 0; i < ROWS; i++)
+        if (i < live_rows)
+#pragma GCC unroll 3
+            for (int j = 0; j < vectors; j++) {
+                float *place = dw + i * stride + j * LANES;
+                int64_t live = live_columns - j * LANES;
+                vec_store_upto(place, add ? vec_load_upto(place, live, 0) + sum[i][j] : sum[i][j], live);
+            }
+}
+
+/* The tile, with the numbers that must be constants for it to stay in registers. */
+static void tile_of(int64_t steps, int64_t vectors, bool pairs, Chunk dy, Chunk x, int64_t live_rows,
+                    int64_t live_columns, bool add, float *dw, int64_t stride)
+{
+#define TILE(v, p) tile(steps, v, p, dy, x, live_rows, live_columns, add, dw, stride)
+    if (HAS_PAIRS && pairs)
+        vectors == 3 ? TILE(3, true) : vectors == 2 ? TILE(2, true) : TILE(1, true);
+    else
+        vectors == 3 ? TILE(3, false) : vectors == 2 ? TILE(2, false) : TILE(1, false);
+#undef TILE
+}
+
+static inline Vec load_half(const uint16_t *place)
+{
+    VecHalf half;
+    memcpy(&half, place, sizeof half);
+    return vec_from_half(half);
+}
+
+/* LANES columns from `place` on, of which `live` are there, rounded to bf16. */
+static inline Vec read_rounded(DType type, const void *place, int64_t live)
+{
+    if (type == F32)
+        return vec_from_half(vec_to_half(vec_load_upto(place, live, 0)));
+    if (live >= LANES)
+        return load_half(place);
+    Vec v = {0};
+    for (int64_t i = 0; i < live; i++)
+        v[i] = bf16_to_float(((const uint16_t *)place)[i]);
+    return v;
+}
+
+/* Two tokens in one: the even one is the lower half of each lane. */
+static inline Vec pair_of(Vec even, Vec odd)
+{
+    typedef uint32_t Bits __attribute__((vector_size(LANES * 4)));
+    return (Vec)((Bits)even >> 16 | (Bits)odd);
+}
+
+/* The panel of whole pairs of whole vectors of bf16: the case that has to be fast. */
+static void pack_pairs(Rows m, int64_t first, int64_t tokens, int64_t column, int64_t width, float *panel)
+{
+    const uint16_t *even = (const uint16_t *)m.data + first * m.stride + column;
+    for (int64_t t = 0; t < tokens; t += 2, even += 2 * m.stride, panel += width)
+        for (int64_t c = 0; c < width; c += LANES) {
+            const uint16_t *odd = even + m.stride;
+            __builtin_prefetch(even + c + TOKENS * m.stride, 0, 2); /* the next chunk's: see Chunk */
+            __builtin_prefetch(odd + c + TOKENS * m.stride, 0, 2);
+            vec_store(panel + c, pair_of(load_half(even + c), load_half(odd + c)));
+        }
+}
+
+/* `width` columns, whole vectors, of the tokens [first, first + tokens); zeros behind the matrix's `columns`. In pairs,
+ * an odd token that is missing is zero. */
+static Chunk panel_of(const Gradient *g, Rows m, int64_t columns, int64_t first, int64_t tokens, int64_t column,
+                      int64_t width, float *panel)
+{
+    bool pairs = HAS_PAIRS && g->half;
+    Chunk chunk = {panel, width, 0};
+    if (pairs && m.type == BF16 && tokens % 2 == 0 && column + width <= columns) {
+        pack_pairs(m, first, tokens, column, width, panel);
+        return chunk;
+    }
+    int64_t bytes = m.type == F32 ? sizeof(float) : sizeof(uint16_t);
+    for (int64_t t = 0; t < tokens; t += 1 + pairs)
+        for (int64_t c = column; c < column + width; c += LANES, panel += LANES) {
+            const char *place = (const char *)m.data + ((first + t) * m.stride + c) * bytes;
+            int64_t live = columns - c;
+            Vec v = g->half ? read_rounded(m.type, place, live) : vec_load_upto((const float *)place, live, 0);
+            if (pairs)
+                v = pair_of(v, t + 1 < tokens ? read_rounded(m.type, place + m.stride * bytes, live) : (Vec){0});
+            vec_store(panel, v);
+        }
+    return chunk;
+}
+
+/* `live` columns of a chunk as the tile wants them, in a multiple of `multiple`. */
+static Chunk chunk_of(const Gradient *g, Rows m, int64_t columns, int64_t first, int64_t tokens, int64_t column,
+                      int64_t live, int64_t multiple, float *panel)
+{
+    if (!g->half && live % multiple == 0)
+        return (Chunk){(const float *)m.data + first * m.stride + column, m.stride, TOKENS * m.stride};
+    return panel_of(g, m, columns, first, tokens, column, (live + LANES - 1) / LANES * LANES, panel);
+}
+
+/* One task: a group of outputs by a strip of inputs, over all tokens. */
+static void gradient_tile(const Gradient *g, int64_t group, int64_t strip)
+{
+    _Alignas(64) float dy_panel[TOKENS * GROUP], x_panel[TOKENS * VECTORS * LANES];
+    int64_t n0 = group * g->group, n_live = least(g->group, g->n - n0);
+    int64_t k0 = strip * g->vectors * LANES, k_live = least(g->vectors * LANES, g->k - k0);
+    int64_t vectors = (k_live + LANES - 1) / LANES;
+    bool pairs = HAS_PAIRS && g->half;
+    for (int64_t first = 0; first < g->m; first += TOKENS) {
+        int64_t tokens = least(TOKENS, g->m - first), steps = pairs ? (tokens + 1) / 2 : tokens;
+        Chunk dy = chunk_of(g, g->dy, g->n, first, tokens, n0, n_live, ROWS, dy_panel);
+        Chunk x = chunk_of(g, g->x, g->k, first, tokens, k0, k_live, LANES, x_panel);
+        for (int64_t n = 0; n < n_live; n += ROWS, x.ahead = 0) /* x is fetched once */
+            tile_of(steps, vectors, pairs, (Chunk){dy.data + n, dy.stride, dy.ahead}, x, n_live - n, k_live,
+                    g->add || first > 0, g->dw + (n0 + n) * g->k + k0, g->k);
+    }
+}
+
+static void gradient_tasks(const void *job, int64_t first, int64_t last)
+{
+    const Gradient *g = job;
+    for (int64_t task = first; task < last; task++)
+        gradient_tile(g, task / g->strips, task % g->strips);
+}
+
+void LEVEL(linear_weight_gradient)(const Exec *exec, int64_t m, int64_t n, int64_t k, Rows dy, Rows x, bool add,
+                                   float *dw)
+{
+    rows_check(dy, "linear_weight_gradient");
+    rows_check(x, "linear_weight_gradient");
+    Gradient g = {.m = m, .n = n, .k = k, .dy = dy, .x = x, .add = add, .dw = dw};
+    if (m == 0 && !add)
+        memset(dw, 0, (size_t)(n * k) * sizeof *dw);
+    if (m == 0 || n == 0 || k == 0)
+        return;
+    g.half = dy.type == BF16 || x.type == BF16;
+    int64_t vectors = (k + LANES - 1) / LANES;
+    g.strips = (vectors + VECTORS - 1) / VECTORS;
+    g.vectors = (vectors + g.strips - 1) / g.strips;
+    g.strips = (vectors + g.vectors - 1) / g.vectors;
+    /* Large groups read x less often, but there should be some eight tasks to share. */
+    int64_t blocks = (n + ROWS - 1) / ROWS, most = GROUP / ROWS, wanted = blocks * g.strips / 8;
+    int64_t fewest = g.half ? LANES / ROWS : 1; /* a panel has whole vectors */
+    g.group = least(wanted < fewest ? fewest : wanted, most) * ROWS;
+    g.groups = (n + g.group - 1) / g.group;
+    parallel_pieces(exec, g.groups * g.strips, 1, m * n * k / 16, gradient_tasks, &g);
+}
