@@ -8,7 +8,7 @@ typedef struct Sizes {
 } Sizes;
 
 static const Sizes sizes[] = {
-    {1, 1, 1, 0},    {1, 10, 7, 0},    {3, 5, 1, 2},       {7, 1, 13, 0},     {17, 33, 65, 0},    {17, 33, 65, 5},
+    {1, 1, 1, 0},    {1, 10, 7, 0},    {3, 5, 1, 2},       {7, 1, 13, 0},     {17, 33, 65, 0},   {17, 33, 65, 5},
     {64, 64, 64, 0}, {130, 96, 32, 0}, {197, 288, 96, 16}, {1000, 31, 63, 1}, {640, 192, 64, 0}, {1303, 32, 96, 0},
 };
 
@@ -177,6 +177,32 @@ static void test_batch(void **unused)
         }
 }
 
+/* Shapes and strides that nobody would list: each kernel of a library has corners of its own. */
+static void test_random_shapes(void **unused)
+{
+    (void)unused;
+    uint32_t state = 1;
+    for (int i = 0; i < 400; i++) {
+        int64_t r[5];
+        static const unsigned limits[5] = {3, 40, 40, 70, 30};
+        for (int j = 0; j < 5; j++) {
+            state = state * 1664525u + 1013904223u;
+            r[j] = (state >> 16) % limits[j] + (j < 4);
+        }
+        BatchCase c = {r[0], r[1], r[2], r[3], r[4], state & 1u << 9, state & 1u << 10, false, false, state & 1u << 11};
+        batch_case(c, F32, F32);
+        linear_case((Sizes){r[1], r[2], r[3], r[4]}, F32, F32, state & 1u << 12, true);
+        input_gradient_case((Sizes){r[1], r[2], r[3], r[4]}, F32, F32, state & 1u << 12);
+        weight_gradient_case((Sizes){r[1], r[2], r[3], r[4]}, F32, F32, state & 1u << 12);
+        if (bf16_here) {
+            batch_case(c, BF16, state & 1u << 13 ? BF16 : F32);
+            linear_case((Sizes){r[1], r[2], r[3], r[4]}, BF16, F32, state & 1u << 12, true);
+            input_gradient_case((Sizes){r[1], r[2], r[3], r[4]}, BF16, BF16, state & 1u << 12);
+            weight_gradient_case((Sizes){r[1], r[2], r[3], r[4]}, BF16, BF16, state & 1u << 12);
+        }
+    }
+}
+
 /* Heads that lie side by side, [N, H, d]: the batch step is shorter than a row. */
 static void test_interleaved_heads(void **unused)
 {
@@ -302,6 +328,7 @@ static int run(void)
         cmocka_unit_test(test_gradients),
         cmocka_unit_test(test_bf16),
         cmocka_unit_test(test_batch),
+        cmocka_unit_test(test_random_shapes),
         cmocka_unit_test(test_interleaved_heads),
         cmocka_unit_test(test_packed_copy_follows_the_version),
         cmocka_unit_test(test_thread_count_changes_nothing),

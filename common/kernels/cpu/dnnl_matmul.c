@@ -72,15 +72,24 @@ static void product_task(void *context, int64_t index, int thread)
     plan_run(full ? p->full : p->last, thread, places);
 }
 
+/* oneDNN 3.7 reads one row of a transposed a as if it were contiguous: no task is left with one (see also matmul). */
+static int64_t rows_of_task(const Matrix *a, int64_t m, double flops_of_row)
+{
+    int64_t rows = task_units(m, flops_of_row);
+    while (a->key.column_stride != 1 && rows < m && (rows == 1 || m % rows == 1))
+        rows++;
+    return rows;
+}
+
 /* c (+)= a b + bias. With `weight`, b is a view of it and is packed as `use`. */
-static void product(const Exec *exec, Matrix a, Matrix b, Matrix c, const float *bias, bool add, const Weight *weight,
-                    PackUse use)
+static void product_into(const Exec *exec, Matrix a, Matrix b, Matrix c, const float *bias, bool add,
+                         const Weight *weight, PackUse use)
 {
     Product p = {.a = a, .b = b, .c = c, .bias = bias};
     int64_t batch = c.key.batch, m = c.key.rows;
     double flops_of_row = 2. * (double)c.key.columns * (double)b.key.rows;
     p.step_items = task_units(batch, flops_of_row * (double)m);
-    p.step_rows = p.step_items > 1 ? m : task_units(m, flops_of_row);
+    p.step_rows = p.step_items > 1 ? m : rows_of_task(&a, m, flops_of_row);
     p.row_tasks = (m + p.step_rows - 1) / p.step_rows;
     int64_t item_tasks = (batch + p.step_items - 1) / p.step_items;
     int64_t last_items = batch - (item_tasks - 1) * p.step_items, last_rows = m - (p.row_tasks - 1) * p.step_rows;
@@ -91,6 +100,40 @@ static void product(const Exec *exec, Matrix a, Matrix b, Matrix c, const float 
         p.last_weight = p.last == p.full ? p.weight : weight_place(exec, p.last, use, weight, WORK_WEIGHT_LAST);
     }
     tasks_run(exec, item_tasks * p.row_tasks, flops_of_row * (double)m * (double)batch, product_task, &p);
+}
+
+/* The first columns of a batch of matrices. */
+static void copy_columns(const Matrix *from, const Matrix *to)
+{
+    size_t bytes = dtype_bytes((DType)to->key.type);
+    for (int64_t item = 0; item < to->key.batch; item++)
+        for (int64_t row = 0; row < to->key.rows; row++)
+            memcpy((char *)matrix_at(to, item, row), matrix_at(from, item, row), bytes);
+}
+
+/* A batch of columns with its numbers side by side, in `work`; the caller fills it. */
+static Matrix contiguous_column(const Matrix *column, Workspace work)
+{
+    Matrix made = *column;
+    made.data = workspace(work, (size_t)(made.key.batch * made.key.rows) * dtype_bytes((DType)made.key.type));
+    made.key.row_stride = 1;
+    made.key.batch_stride = made.key.rows;
+    return made;
+}
+
+/* product_into, and a detour: oneDNN 3.7 takes a result of one column for contiguous, whatever its stride says. */
+static void product(const Exec *exec, Matrix a, Matrix b, Matrix c, const float *bias, bool add, const Weight *weight,
+                    PackUse use)
+{
+    if (c.key.columns > 1 || c.key.row_stride == 1) {
+        product_into(exec, a, b, c, bias, add, weight, use);
+        return;
+    }
+    Matrix column = contiguous_column(&c, WORK_RESULT);
+    if (add)
+        copy_columns(&c, &column);
+    product_into(exec, a, b, column, bias, add, weight, use);
+    copy_columns(&column, &c);
 }
 
 static void zero_rows(int64_t m, int64_t n, Rows c)
@@ -179,6 +222,13 @@ static void matmul(const Exec *exec, int64_t batch, int64_t m, int64_t n, int64_
         for (int64_t i = 0; i < batch; i++)
             matmul(exec, 1, m, n, k, a, 0, a_transposed, b, 0, b_transposed, add, rows_at(c, i * c_step), 0);
         return;
+    }
+    if (a_transposed && m == 1 && a.stride > 1) {
+        Matrix column = matrices_of(batch, a_step, matrix_of(k, 1, a, false));
+        Matrix contiguous = contiguous_column(&column, WORK_LEFT);
+        copy_columns(&column, &contiguous);
+        a = (Rows){(void *)contiguous.data, 1, a.type};
+        a_step = a_step == 0 ? 0 : k;
     }
     product(exec, matrices_of(batch, a_step, matrix_of(m, k, a, a_transposed)),
             matrices_of(batch, b_step, matrix_of(k, n, b, b_transposed)),
