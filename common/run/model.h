@@ -47,7 +47,8 @@ typedef struct ModelView {
 } ModelView;
 
 typedef struct Model {
-    const char *name;
+    const char *name;  /* of the folder */
+    const char *title; /* as the paper writes it */
     const ConfigTable *config; /* the `model:` section: the authors' hyperparameters */
     void *(*create)(const void *config, Params *params);
     void (*destroy)(void *network);

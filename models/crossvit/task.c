@@ -127,6 +127,7 @@ static const ModelView views[] = {
 
 const Model crossvit_model = {
     .name = "crossvit",
+    .title = "CrossViT",
     .config = &crossvit_config_table,
     .create = create,
     .destroy = destroy,

@@ -15,7 +15,7 @@
 #include <string.h>
 #include <time.h>
 
-enum { SHOWN = 8, MAPS = 4, PICTURE_SIDE = 112 };
+enum { SHOWN = 9, MAPS = 4, PICTURE_SIDE = 112 };
 
 /* ---- Key numbers and curves */
 
@@ -183,22 +183,35 @@ static bool add_gallery(Report *r, Gallery *g, const char *heading, const int64_
     return good;
 }
 
-/* The indices of the `count` samples with the smallest (or largest) probability of their true class; samples that could not be
- * read (probability exactly 0 and nothing predicted) do not exist in a tally without errors. */
-static void extremes(const Tally *tally, int64_t samples, bool largest, int64_t *out, int count)
+/* The `count` samples with the smallest probability of their true class, the smallest first. */
+static void find_worst(const Tally *tally, int64_t samples, int64_t *out, int count)
 {
     for (int i = 0; i < count; i++) {
-        int64_t best = -1;
+        int64_t worst = -1;
         for (int64_t s = 0; s < samples; s++) {
             bool taken = false;
             for (int j = 0; j < i; j++)
                 taken |= out[j] == s;
-            if (!taken && (best < 0 || (largest ? tally->probability[s] > tally->probability[best]
-                                                : tally->probability[s] < tally->probability[best])))
-                best = s;
+            if (!taken && (worst < 0 || tally->probability[s] < tally->probability[worst]))
+                worst = s;
         }
-        out[i] = best;
+        out[i] = worst;
     }
+}
+
+/* Of each of the first classes the sample that the network is surest of; returns how many classes have one. */
+static int find_surest(const Tally *tally, int64_t samples, int64_t *out, int count)
+{
+    int found = 0;
+    for (int c = 0; c < count; c++) {
+        int64_t best = -1;
+        for (int64_t s = 0; s < samples; s++)
+            if (tally->predicted[s] == c && (best < 0 || tally->probability[s] > tally->probability[best]))
+                best = s;
+        if (best >= 0)
+            out[found++] = best;
+    }
+    return found;
 }
 
 static bool add_galleries(Report *r, Gallery *g, Error *e)
@@ -207,11 +220,11 @@ static bool add_galleries(Report *r, Gallery *g, Error *e)
     int64_t indices[SHOWN];
     report_section(r, "Test images", "The bar is the probability that the network gave to the true class. Beside each image "
                                      "lies what its class token attends to, where the model has one.");
-    extremes(g->tally, g->test->count, false, indices, count);
+    find_worst(g->tally, g->test->count, indices, count);
     if (!add_gallery(r, g, "The worst", indices, count, e))
         return false;
-    extremes(g->tally, g->test->count, true, indices, count);
-    return add_gallery(r, g, "The best", indices, count, e);
+    count = find_surest(g->tally, g->test->count, indices, MIN(SHOWN, g->test->classes));
+    return add_gallery(r, g, "The best: of each class the surest", indices, count, e);
 }
 
 /* ---- */
@@ -238,7 +251,7 @@ static void add_config_and_machine(Report *r, const Job *job)
 bool classification_report(Job *job, Dataset *test, const ImageTransform *transform, const Tally *tally, Error *e)
 {
     const DataConfig *d = job->settings->data;
-    char *title = str_format("%s on %s", job->model->name, d->set), *path = path_join(job->run, "report.html");
+    char *title = str_format("%s on %s", job->model->title, d->set), *path = path_join(job->run, "report.html");
     char *subtitle = str_format("config %s%s%s, seed %lld", job->settings->config_name, job->settings->arm ? ", arm " : "",
                                 job->settings->arm ? job->settings->arm : "", (long long)job->settings->run.seed);
     Report *r = report_begin(title, subtitle);
