@@ -328,7 +328,7 @@ static const GoldenEntry *find_entry(const GoldenEntry *entries, const char *nam
 {
     const char *names[64];
     int count = 0;
-    for (const GoldenEntry *entry = entries; entry->name; entry++) {
+    for (const GoldenEntry *entry = entries; entry && entry->name; entry++) {
         if (strcmp(entry->name, name) == 0)
             return entry;
         names[count++] = entry->name;

@@ -61,7 +61,7 @@ typedef struct Model {
     /* A LoadOptions.adapt with a Tape as its user: weights for another resolution. NULL: none. */
     bool (*adapt)(void *tape, const Param *param, Shape stored, const float *values, float *out);
     const ModelView *views;                                    /* ends with a NULL name */
-    /* --table N: the paper's rows beside what the weights that are here give. */
+    /* --table N: the paper's rows beside what the weights that are here give. NULL: none yet. */
     bool (*table)(const struct Program *program, int number, const Node *overrides, Error *e);
 } Model;
 

@@ -78,7 +78,11 @@ static int golden(const Program *p, const EvalOptions *o)
 static int table(const Program *p, const EvalOptions *o)
 {
     Error e;
-    return p->model->table(p, o->table, o->overrides, &e) ? 0 : user_error(&e);
+    if (!p->model->table)
+        error_set(&e, "--table %d: %s has no tables yet", o->table, p->model->name);
+    else if (p->model->table(p, o->table, o->overrides, &e))
+        return 0;
+    return user_error(&e);
 }
 
 int eval_command(const Program *p, const EvalOptions *o)
