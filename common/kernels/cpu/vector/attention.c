@@ -44,7 +44,7 @@ static void load_queries(const AttentionShape *s, HeadRows q, const Tile *t, con
 {
     int64_t step;
     const float *rows = LEVEL(rows_see)(q, t->batch, t->head, t->first, t->count, s->width, w->rows, &step);
-    LEVEL(lanes_from_rows)(rows, step, t->count, t->lanes, s->width, s->scale * LOG2_E, w->scoring.queries);
+    LEVEL(lanes_from_rows)(rows, step, t->count, t->columns, s->width, s->scale * LOG2_E, w->scoring.queries);
 }
 
 static void scale_sums(const Tile *t, int64_t width, const float *factors, float *sums)
@@ -53,6 +53,32 @@ static void scale_sums(const Tile *t, int64_t width, const float *factors, float
         for (int64_t i = 0; i < t->lanes; i += LANES) {
             float *sum = sums + c * TILE_QUERIES + i;
             vec_store(sum, vec_load(sum) * vec_load(factors + i));
+        }
+    }
+}
+
+/* The keys from .. to - 1, for a tile of few queries. Their sums lie in w->sums as rows, [count][padded(e)]. */
+static void meet_keys_few(const Forward *f, const Tile *t, const Work *w, Softmax *state)
+{
+    const AttentionShape *s = f->shape;
+    int64_t d = s->width, e = s->value_width, step, end;
+    int64_t k_head = t->head / (s->q_heads / s->k_heads), v_head = t->head / (s->q_heads / s->v_heads);
+    const float *rows = LEVEL(rows_see)(f->q, t->batch, t->head, t->first, t->count, d, w->rows, &step);
+    LEVEL(rows_copy)(rows, step, t->count, d, s->scale * LOG2_E, w->scoring.queries);
+    LEVEL(softmax_start)(state);
+    memset(w->sums, 0, (size_t)(t->count * padded(e)) * sizeof *w->sums);
+    for (int64_t j = t->from; j < t->to; j = end) {
+        int64_t key_step, value_step;
+        end = smaller(round_up(j + 1, TILE_KEYS), t->to);
+        const float *keys = LEVEL(rows_see)(f->k, t->batch, k_head, j, end - j, d, w->scoring.keys, &key_step);
+        const float *values = LEVEL(rows_see)(f->v, t->batch, v_head, j, end - j, e, w->values, &value_step);
+        for (int64_t i = 0; i < t->count; i++) {
+            float *scores = w->scoring.scores, shrink;
+            LEVEL(few_products)(w->scoring.queries + i * padded(d), keys, key_step, end - j, d, 1, scores);
+            if (LEVEL(block_masked)(s, t, j, end - j))
+                LEVEL(few_mask)(s, t, i, j, end - j, scores);
+            LEVEL(few_softmax)(end - j, scores, &state->largest[i], &state->total[i], &shrink);
+            LEVEL(few_add_rows)(scores, values, value_step, end - j, e, shrink, w->sums + i * padded(e));
         }
     }
 }
@@ -75,21 +101,31 @@ static void meet_keys(const Forward *f, const Tile *t, int64_t from, int64_t to,
             scale_sums(t, width, shrink, w->sums);
         const float *values = LEVEL(rows_see)(f->v, t->batch, v_head, j, end - j, width, w->values, &step);
         LEVEL(tile_product)
-        (width, t->lanes, end - j, values, 1, step, w->scoring.scores, TILE_QUERIES, w->sums, TILE_QUERIES, j > from);
+        (width, t->columns, end - j, values, 1, step, w->scoring.scores, TILE_QUERIES, w->sums, TILE_QUERIES, j > from);
     }
 }
 
-/* Whether a row's largest score is so low that keys which score `blocked` (finite) count beside it. */
-static bool blocked_counts(const AttentionShape *s, const Tile *t, const Softmax *state)
+/* Whether keys were left out that count: they score `blocked`, which is finite, and some row's largest score is hardly
+ * above that. */
+static bool needs_all_keys(const AttentionShape *s, const Tile *t, const Softmax *state)
 {
     float blocked = blocked_score(s);
-    bool counts = false;
+    bool count = false;
     for (int64_t i = 0; i < t->count; i++)
-        counts = counts || !(state->largest[i] - blocked > VANISHES);
-    return counts && blocked >= LOWEST;
+        count = count || !(state->largest[i] - blocked > VANISHES);
+    return count && blocked >= LOWEST && (t->from > 0 || t->to < s->keys);
 }
 
-static void finish(const Forward *f, const Tile *t, const Softmax *state, const Work *w)
+/* Whether a row has met no key, where such a row is the mean of all. */
+static bool has_empty_row(const AttentionShape *s, const Tile *t, const Softmax *state)
+{
+    bool empty = false;
+    for (int64_t i = 0; i < t->count; i++)
+        empty = empty || state->total[i] == 0;
+    return empty && s->empty_row == EMPTY_UNIFORM && s->keys > 0;
+}
+
+static void finish(const Forward *f, const Tile *t, const Softmax *state, bool few, const Work *w)
 {
     const AttentionShape *s = f->shape;
     float factors[TILE_QUERIES], lse[TILE_QUERIES];
@@ -103,24 +139,37 @@ static void finish(const Forward *f, const Tile *t, const Softmax *state, const 
         lse[i] = t->floor[i] == 0 ? -__builtin_inff() : lse[i];
     if (f->lse)
         memcpy(f->lse + (t->batch * s->q_heads + t->head) * s->queries + t->first, lse, (size_t)t->count * 4);
-    LEVEL(rows_from_lanes)(w->sums, t->count, s->value_width, factors, w->rows, padded(s->value_width));
-    LEVEL(rows_save)
-    (w->rows, padded(s->value_width), t->count, s->value_width, false, f->o, t->batch, t->head, t->first);
+    int64_t wide = padded(s->value_width);
+    for (int64_t i = 0; few && i < t->count; i++)
+        LEVEL(rows_copy)(w->sums + i * wide, wide, 1, s->value_width, factors[i], w->rows + i * wide);
+    if (!few)
+        LEVEL(save_lanes)
+        (w->sums, t->count, s->value_width, factors, w->rows, false, f->o, t->batch, t->head, t->first);
+    else
+        LEVEL(rows_save)(w->rows, wide, t->count, s->value_width, false, f->o, t->batch, t->head, t->first);
 }
 
 static void forward_tile(const Forward *f, int64_t task, const Work *w)
 {
     const AttentionShape *s = f->shape;
     int64_t tiles = tiles_of(s->queries), row = task / tiles;
-    Tile t = LEVEL(tile_of)(s, row / s->q_heads, row % s->q_heads, task % tiles);
+    Tile t;
+    LEVEL(tile_start)(s, row / s->q_heads, row % s->q_heads, task % tiles, &t);
     Softmax state;
+    if (s->queries <= FEW) {
+        meet_keys_few(f, &t, w, &state);
+        if (!needs_all_keys(s, &t, &state) && !has_empty_row(s, &t, &state)) {
+            finish(f, &t, &state, true, w);
+            return;
+        }
+    }
     load_queries(s, f->q, &t, w);
     meet_keys(f, &t, t.from, t.to, w, &state);
-    if (blocked_counts(s, &t, &state) && (t.from > 0 || t.to < s->keys))
+    if (needs_all_keys(s, &t, &state))
         meet_keys(f, &t, 0, s->keys, w, &state);
-    if (s->empty_row == EMPTY_UNIFORM && s->keys > 0 && LEVEL(tile_floor_empty)(&t, state.total))
+    if (has_empty_row(s, &t, &state) && LEVEL(tile_floor_empty)(&t, state.total))
         meet_keys(f, &t, 0, s->keys, w, &state);
-    finish(f, &t, &state, w);
+    finish(f, &t, &state, false, w);
 }
 
 static void forward(const Exec *exec, const AttentionShape *s, HeadRows q, HeadRows k, HeadRows v, HeadRows o,
@@ -128,6 +177,7 @@ static void forward(const Exec *exec, const AttentionShape *s, HeadRows q, HeadR
 {
     const Forward f = {s, q, k, v, o, lse};
     int64_t tasks = s->batch * s->q_heads * tiles_of(s->queries);
+    int64_t chunk = chunk_of(exec, tasks);
     contract(exec->scratch_bytes >= forward_scratch(exec, s), "attention: %zu bytes of scratch, not %zu",
              exec->scratch_bytes, forward_scratch(exec, s));
 #pragma omp parallel num_threads(exec->threads)
@@ -135,7 +185,7 @@ static void forward(const Exec *exec, const AttentionShape *s, HeadRows q, HeadR
         Work w;
         size_t bytes = cut_work(s, NULL, &w);
         cut_work(s, (char *)exec->scratch + bytes * (size_t)omp_get_thread_num(), &w);
-#pragma omp for schedule(dynamic)
+#pragma omp for schedule(dynamic, chunk)
         for (int64_t i = 0; i < tasks; i++)
             forward_tile(&f, i, &w);
     }
@@ -148,11 +198,13 @@ static void probability_tile(const AttentionShape *s, HeadRows q, HeadRows k, co
 {
     int64_t tiles = tiles_of(s->queries), row = task / tiles;
     float ones[TILE_QUERIES];
-    Tile t = LEVEL(tile_of)(s, row / s->q_heads, row % s->q_heads, task % tiles);
+    Tile t;
+    LEVEL(tile_start)(s, row / s->q_heads, row % s->q_heads, task % tiles, &t);
     Statistics stats;
     Block block;
     load_queries(s, q, &t, w);
-    LEVEL(tile_statistics)(s, &t, k, lse, &w->scoring, &stats);
+    if (!LEVEL(statistics_of_lse)(s, &t, lse, &stats))
+        LEVEL(statistics_again)(s, &t, k, &w->scoring, &stats);
     for (int i = 0; i < TILE_QUERIES; i++)
         ones[i] = 1;
     for (int64_t j = 0; j < s->keys; j += TILE_KEYS) {
@@ -166,6 +218,7 @@ static void probability_tile(const AttentionShape *s, HeadRows q, HeadRows k, co
 static void probabilities(const Exec *exec, const AttentionShape *s, HeadRows q, HeadRows k, const float *lse, float *p)
 {
     int64_t tasks = s->batch * s->q_heads * tiles_of(s->queries);
+    int64_t chunk = chunk_of(exec, tasks);
     contract(exec->scratch_bytes >= forward_scratch(exec, s), "attention: %zu bytes of scratch, not %zu",
              exec->scratch_bytes, forward_scratch(exec, s));
 #pragma omp parallel num_threads(exec->threads)
@@ -173,7 +226,7 @@ static void probabilities(const Exec *exec, const AttentionShape *s, HeadRows q,
         Work w;
         size_t bytes = cut_work(s, NULL, &w);
         cut_work(s, (char *)exec->scratch + bytes * (size_t)omp_get_thread_num(), &w);
-#pragma omp for schedule(dynamic)
+#pragma omp for schedule(dynamic, chunk)
         for (int64_t i = 0; i < tasks; i++)
             probability_tile(s, q, k, lse, i, &w, p);
     }

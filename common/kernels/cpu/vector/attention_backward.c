@@ -35,6 +35,12 @@ typedef struct Unit {
     int64_t key, key_end;
 } Unit;
 
+/* Where the rows of dk or dv are summed: row j of the unit's keys at j * step. */
+typedef struct Sums {
+    float *rows;
+    int64_t step;
+} Sums;
+
 /* The buffers of one thread. */
 typedef struct Work {
     Scoring scoring;           /* its scores become p */
@@ -45,6 +51,7 @@ typedef struct Work {
     float *do_lanes;           /* [e][TILE_QUERIES] */
     float *ds;                 /* [TILE_KEYS][TILE_QUERIES]: first dp */
     float *dq;                 /* [d][TILE_QUERIES] */
+    float *dq_rows;            /* [FEW][padded(d)] */
     float *dk, *dv;            /* [heads of the unit][keys of the unit][padded(d or e)] */
     Statistics stats;          /* of the tile at hand */
     float delta[TILE_QUERIES]; /* D of the tile at hand */
@@ -72,8 +79,9 @@ static size_t cut_work(const AttentionShape *s, void *scratch, Work *w)
     w->q_rows = cut(&c, TILE_QUERIES * d);
     w->do_rows = cut(&c, TILE_QUERIES * e);
     w->do_lanes = cut(&c, TILE_QUERIES * e);
-    w->ds = cut(&c, TILE_KEYS * TILE_QUERIES);
+    w->ds = cut_scores(&c);
     w->dq = cut(&c, TILE_QUERIES * d);
+    w->dq_rows = cut(&c, FEW * d);
     w->dk = cut(&c, s->k_heads / groups * s->keys * d);
     w->dv = cut(&c, s->v_heads / groups * s->keys * e);
     return c.bytes;
@@ -104,18 +112,25 @@ static void find_delta(const Backward *x, const Tile *t, Work *w)
     }
 }
 
-static void load_tile(const Backward *x, Tile *t, Work *w)
+/* Returns whether the tile has few queries and can be treated as such: then it has no lanes. */
+static bool load_tile(const Backward *x, Tile *t, Work *w)
 {
     const AttentionShape *s = x->shape;
-    int64_t step;
-    const float *rows = LEVEL(rows_see)(x->q, t->batch, t->head, t->first, t->count, s->width, w->rows, &step);
-    LEVEL(lanes_from_rows)(rows, step, t->count, t->lanes, s->width, s->scale * LOG2_E, w->scoring.queries);
-    LEVEL(rows_copy)(rows, step, t->count, s->width, s->scale, w->q_rows);
-    rows = LEVEL(rows_see)(x->d_o, t->batch, t->head, t->first, t->count, s->value_width, w->rows, &step);
-    LEVEL(lanes_from_rows)(rows, step, t->count, t->lanes, s->value_width, 1, w->do_lanes);
-    LEVEL(rows_copy)(rows, step, t->count, s->value_width, 1, w->do_rows);
+    int64_t q_step, do_step;
+    const float *q = LEVEL(rows_see)(x->q, t->batch, t->head, t->first, t->count, s->width, w->rows, &q_step);
+    LEVEL(rows_copy)(q, q_step, t->count, s->width, s->scale, w->q_rows);
+    const float *d_o =
+        LEVEL(rows_see)(x->d_o, t->batch, t->head, t->first, t->count, s->value_width, w->do_rows, &do_step);
+    LEVEL(rows_copy)(d_o, do_step, t->count, s->value_width, 1, w->do_rows);
+    bool exact = LEVEL(statistics_of_lse)(s, t, x->lse, &w->stats);
+    if (s->queries > FEW || !exact) {
+        LEVEL(lanes_from_rows)(q, q_step, t->count, t->columns, s->width, s->scale * LOG2_E, w->scoring.queries);
+        LEVEL(lanes_from_rows)(d_o, do_step, t->count, t->columns, s->value_width, 1, w->do_lanes);
+    }
+    if (!exact)
+        LEVEL(statistics_again)(s, t, x->k, &w->scoring, &w->stats);
     find_delta(x, t, w);
-    LEVEL(tile_statistics)(s, t, x->k, x->lse, &w->scoring, &w->stats);
+    return exact && s->queries <= FEW;
 }
 
 /* Scores become p, and dp becomes ds. */
@@ -133,63 +148,14 @@ static void score_gradients(const Tile *t, int64_t keys, Work *w)
     }
 }
 
-static void add_bias_gradient(const Backward *x, const Tile *t, const Block *block, const float *ds)
+/* ds of query i and the keys from `first` on, which follow each other at `step`. */
+static void add_bias_gradient(const Backward *x, const Tile *t, int64_t i, int64_t first, int64_t count,
+                              const float *ds, int64_t step)
 {
     const ScoreTable *table = &x->dbias;
-    float *to = (float *)table->data + table_start(x->shape, table, t, block->first);
-    for (int64_t i = 0; i < t->count; i++)
-        for (int64_t j = 0; j < block->count; j++)
-            to[i * table->query_step + j * table->key_step] += ds[j * TILE_QUERIES + i];
-}
-
-/* What one tile and the keys first .. first + count - 1 give to each gradient. */
-static void meet_block(const Backward *x, const Pass *pass, const Unit *u, const Tile *t, int64_t first, int64_t count,
-                       Work *w)
-{
-    const AttentionShape *s = x->shape;
-    int64_t v_group = s->q_heads / s->v_heads, k_group = s->q_heads / s->k_heads, span = u->key_end - u->key;
-    int64_t d = padded(s->width), e = padded(s->value_width), step;
-    float *p = w->scoring.scores, *ds = w->ds;
-    Block block;
-    LEVEL(tile_scores)(s, t, x->k, first, count, &w->scoring, &block);
-    const float *values =
-        LEVEL(rows_see)(x->v, t->batch, t->head / v_group, first, count, s->value_width, w->values, &step);
-    LEVEL(tile_product)
-    (count, t->lanes, s->value_width, values, step, 1, w->do_lanes, TILE_QUERIES, ds, TILE_QUERIES, false);
-    score_gradients(t, count, w);
-    if (w->stats.recomputed && block.masked)
-        LEVEL(tile_zero_blocked)(t, first, count, w->scoring.mask, ds);
-    if (pass->dkv) {
-        float *dk = w->dk + ((t->head - u->head) / k_group * span + first - u->key) * d;
-        float *dv = w->dv + ((t->head - u->head) / v_group * span + first - u->key) * e;
-        if (x->dk.data)
-            LEVEL(tile_product)(count, d, t->count, ds, TILE_QUERIES, 1, w->q_rows, d, dk, d, true);
-        if (x->dv.data)
-            LEVEL(tile_product)(count, e, t->count, p, TILE_QUERIES, 1, w->do_rows, e, dv, e, true);
-    }
-    if (pass->dq)
-        LEVEL(tile_product)
-        (s->width, t->lanes, count, block.keys, 1, block.key_step, ds, TILE_QUERIES, w->dq, TILE_QUERIES, true);
-    if (pass->dbias)
-        add_bias_gradient(x, t, &block, ds);
-}
-
-static void save_dq(const Backward *x, const Tile *t, Work *w)
-{
-    const AttentionShape *s = x->shape;
-    float scales[TILE_QUERIES];
-    for (int i = 0; i < TILE_QUERIES; i++)
-        scales[i] = s->scale;
-    LEVEL(rows_from_lanes)(w->dq, t->count, s->width, scales, w->rows, padded(s->width));
-    LEVEL(rows_save)(w->rows, padded(s->width), t->count, s->width, x->add, x->dq, t->batch, t->head, t->first);
-}
-
-static void save_heads(const Backward *x, const Unit *u, int64_t batch, const float *sums, int64_t width, int64_t group,
-                       HeadRows to)
-{
-    int64_t span = u->key_end - u->key, wide = padded(width);
-    for (int64_t h = u->head / group; h < u->head_end / group; h++, sums += span * wide)
-        LEVEL(rows_save)(sums, wide, span, width, x->add, to, batch, h, u->key);
+    float *to = (float *)table->data + table_start(x->shape, table, t, first) + i * table->query_step;
+    for (int64_t j = 0; j < count; j++)
+        to[j * table->key_step] += ds[j * step];
 }
 
 /* Whether all samples add to the same gradient. */
@@ -209,41 +175,185 @@ static bool sum_ends(const Backward *x, const Unit *u, HeadRows gradient, int64_
     return gradient.data && (!shared(x->shape, gradient) || batch + u->batch_step >= x->shape->batch);
 }
 
+/* Whether rows can be summed where they end up. */
+static bool in_place(HeadRows gradient, int64_t width)
+{
+    return gradient.type == F32 && width % NARROW == 0;
+}
+
+/* The sums of one head's gradient, `buffer` being those of all heads of the unit. */
+static Sums sums_of(const Unit *u, HeadRows gradient, int64_t batch, int64_t head, int64_t first_head, int64_t width,
+                    float *buffer)
+{
+    if (in_place(gradient, width))
+        return (Sums){(float *)gradient.data + row_start(gradient, batch, head, u->key, width), gradient.token_step};
+    int64_t wide = padded(width);
+    return (Sums){buffer + (head - first_head) * (u->key_end - u->key) * wide, wide};
+}
+
+static void start_sums(const Backward *x, const Unit *u, HeadRows gradient, int64_t batch, int64_t group, int64_t width,
+                       float *buffer)
+{
+    int64_t first = u->head / group;
+    if (!sum_begins(x, u, gradient, batch) || (x->add && in_place(gradient, width)))
+        return;
+    for (int64_t h = first; h < u->head_end / group; h++) {
+        Sums sums = sums_of(u, gradient, batch, h, first, width, buffer);
+        for (int64_t j = 0; j < u->key_end - u->key; j++)
+            for (int64_t c = 0; c < width; c += NARROW)
+                memset(sums.rows + j * sums.step + c, 0, NARROW * sizeof *sums.rows);
+    }
+}
+
+static void end_sums(const Backward *x, const Unit *u, HeadRows gradient, int64_t batch, int64_t group, int64_t width,
+                     float *buffer)
+{
+    int64_t first = u->head / group;
+    if (!sum_ends(x, u, gradient, batch) || in_place(gradient, width))
+        return;
+    for (int64_t h = first; h < u->head_end / group; h++) {
+        Sums sums = sums_of(u, gradient, batch, h, first, width, buffer);
+        LEVEL(rows_save)(sums.rows, sums.step, u->key_end - u->key, width, x->add, gradient, batch, h, u->key);
+    }
+}
+
+/* What one tile and the keys first .. first + count - 1 give to each gradient. */
+static void meet_block(const Backward *x, const Pass *pass, const Unit *u, const Tile *t, int64_t first, int64_t count,
+                       Work *w)
+{
+    const AttentionShape *s = x->shape;
+    int64_t v_group = s->q_heads / s->v_heads, k_group = s->q_heads / s->k_heads;
+    int64_t d = padded(s->width), e = padded(s->value_width), step;
+    float *p = w->scoring.scores, *ds = w->ds;
+    Block block;
+    LEVEL(tile_scores)(s, t, x->k, first, count, &w->scoring, &block);
+    const float *values =
+        LEVEL(rows_see)(x->v, t->batch, t->head / v_group, first, count, s->value_width, w->values, &step);
+    LEVEL(tile_product)
+    (count, t->columns, s->value_width, values, step, 1, w->do_lanes, TILE_QUERIES, ds, TILE_QUERIES, false);
+    score_gradients(t, count, w);
+    if (w->stats.recomputed && block.masked)
+        LEVEL(tile_zero_blocked)(t, first, count, w->scoring.mask, ds);
+    if (pass->dkv && x->dk.data) {
+        Sums dk = sums_of(u, x->dk, t->batch, t->head / k_group, u->head / k_group, s->width, w->dk);
+        LEVEL(tile_product)
+        (count, round_up(s->width, NARROW), t->count, ds, TILE_QUERIES, 1, w->q_rows, d,
+         dk.rows + (first - u->key) * dk.step, dk.step, true);
+    }
+    if (pass->dkv && x->dv.data) {
+        Sums dv = sums_of(u, x->dv, t->batch, t->head / v_group, u->head / v_group, s->value_width, w->dv);
+        LEVEL(tile_product)
+        (count, round_up(s->value_width, NARROW), t->count, p, TILE_QUERIES, 1, w->do_rows, e,
+         dv.rows + (first - u->key) * dv.step, dv.step, true);
+    }
+    if (pass->dq)
+        LEVEL(tile_product)
+    (s->width, t->columns, count, block.keys, 1, block.key_step, ds, TILE_QUERIES, w->dq, TILE_QUERIES, true);
+    for (int64_t i = 0; pass->dbias && i < t->count; i++)
+        add_bias_gradient(x, t, i, first, count, ds + i, TILE_QUERIES);
+}
+
+/* The same for a tile of few queries, whose scores are rows. */
+static void meet_block_few(const Backward *x, const Pass *pass, const Unit *u, const Tile *t, int64_t first,
+                           int64_t count, Work *w)
+{
+    const AttentionShape *s = x->shape;
+    int64_t v_group = s->q_heads / s->v_heads, k_group = s->q_heads / s->k_heads;
+    int64_t d = padded(s->width), e = padded(s->value_width), key_step, value_step;
+    float *p = w->scoring.scores, *ds = w->ds;
+    Sums dk = sums_of(u, x->dk, t->batch, t->head / k_group, u->head / k_group, s->width, w->dk);
+    Sums dv = sums_of(u, x->dv, t->batch, t->head / v_group, u->head / v_group, s->value_width, w->dv);
+    const float *keys =
+        LEVEL(rows_see)(x->k, t->batch, t->head / k_group, first, count, s->width, w->scoring.keys, &key_step);
+    const float *values =
+        LEVEL(rows_see)(x->v, t->batch, t->head / v_group, first, count, s->value_width, w->values, &value_step);
+    for (int64_t i = 0; i < t->count; i++) {
+        const float *q = w->q_rows + i * d, *d_o = w->do_rows + i * e;
+        LEVEL(few_products)(q, keys, key_step, count, s->width, LOG2_E, p);
+        if (LEVEL(block_masked)(s, t, first, count))
+            LEVEL(few_mask)(s, t, i, first, count, p);
+        LEVEL(few_products)(d_o, values, value_step, count, s->value_width, 1, ds);
+        LEVEL(few_gradients)(count, w->stats.largest[i], w->delta[i], p, ds);
+        if (pass->dkv && x->dk.data)
+            LEVEL(few_spread)(ds, q, count, s->width, dk.rows + (first - u->key) * dk.step, dk.step);
+        if (pass->dkv && x->dv.data)
+            LEVEL(few_spread)(p, d_o, count, s->value_width, dv.rows + (first - u->key) * dv.step, dv.step);
+        if (pass->dq)
+            LEVEL(few_add_rows)(ds, keys, key_step, count, s->width, 1, w->dq_rows + i * d);
+        if (pass->dbias)
+            add_bias_gradient(x, t, i, first, count, ds, 1);
+    }
+}
+
+/* Where there are few queries dq is summed in rows, even if lanes computed a part of it: samples may share the sum. */
+static void start_dq(const AttentionShape *s, bool begins, bool few, const Work *w)
+{
+    bool in_rows = s->queries <= FEW;
+    if (begins && in_rows)
+        memset(w->dq_rows, 0, (size_t)(FEW * padded(s->width)) * sizeof *w->dq_rows);
+    if (in_rows ? !few : begins)
+        memset(w->dq, 0, (size_t)(s->width * TILE_QUERIES) * sizeof *w->dq);
+}
+
+static void end_dq(const Backward *x, const Tile *t, bool ends, bool few, const Work *w)
+{
+    const AttentionShape *s = x->shape;
+    int64_t wide = padded(s->width);
+    float factors[TILE_QUERIES];
+    for (int i = 0; i < TILE_QUERIES; i++)
+        factors[i] = s->queries <= FEW ? 1 : s->scale;
+    if (s->queries > FEW) {
+        if (ends)
+            LEVEL(save_lanes)(w->dq, t->count, s->width, factors, w->rows, x->add, x->dq, t->batch, t->head, t->first);
+        return;
+    }
+    if (!few) {
+        const HeadRows sums = {w->dq_rows, 0, wide, F32};
+        LEVEL(save_lanes)(w->dq, t->count, s->width, factors, w->rows, true, sums, 0, 0, 0);
+    }
+    if (ends) {
+        LEVEL(rows_copy)(w->dq_rows, wide, t->count, s->width, s->scale, w->rows);
+        LEVEL(rows_save)(w->rows, wide, t->count, s->width, x->add, x->dq, t->batch, t->head, t->first);
+    }
+}
+
 static void run_tile(const Backward *x, const Pass *pass, const Unit *u, int64_t batch, int64_t head, int64_t index,
                      Work *w)
 {
     const AttentionShape *s = x->shape;
-    Tile t = LEVEL(tile_of)(s, batch, head, index);
-    load_tile(x, &t, w);
-    if (pass->dq && sum_begins(x, u, x->dq, batch))
-        memset(w->dq, 0, (size_t)(s->width * TILE_QUERIES) * sizeof *w->dq);
+    Tile t;
+    LEVEL(tile_start)(s, batch, head, index, &t);
+    bool few = load_tile(x, &t, w);
+    if (pass->dq)
+        start_dq(s, sum_begins(x, u, x->dq, batch), few, w);
     int64_t to = smaller(t.to, u->key_end), end;
     for (int64_t j = larger(t.from, u->key); j < to; j = end) {
         end = smaller(round_up(j + 1, TILE_KEYS), to);
-        meet_block(x, pass, u, &t, j, end - j, w);
+        if (few)
+            meet_block_few(x, pass, u, &t, j, end - j, w);
+        else
+            meet_block(x, pass, u, &t, j, end - j, w);
     }
-    if (pass->dq && sum_ends(x, u, x->dq, batch))
-        save_dq(x, &t, w);
+    if (pass->dq)
+        end_dq(x, &t, sum_ends(x, u, x->dq, batch), few, w);
 }
 
 static void run_unit(const Backward *x, const Pass *pass, const Unit *u, Work *w)
 {
     const AttentionShape *s = x->shape;
-    int64_t k_group = s->q_heads / s->k_heads, v_group = s->q_heads / s->v_heads, span = u->key_end - u->key;
-    size_t dk_floats = (size_t)((u->head_end - u->head) / k_group * span * padded(s->width));
-    size_t dv_floats = (size_t)((u->head_end - u->head) / v_group * span * padded(s->value_width));
+    int64_t k_group = s->q_heads / s->k_heads, v_group = s->q_heads / s->v_heads;
     for (int64_t b = u->batch; b < s->batch; b += u->batch_step) {
-        if (pass->dkv && sum_begins(x, u, x->dk, b))
-            memset(w->dk, 0, dk_floats * sizeof *w->dk);
-        if (pass->dkv && sum_begins(x, u, x->dv, b))
-            memset(w->dv, 0, dv_floats * sizeof *w->dv);
+        if (pass->dkv) {
+            start_sums(x, u, x->dk, b, k_group, s->width, w->dk);
+            start_sums(x, u, x->dv, b, v_group, s->value_width, w->dv);
+        }
         for (int64_t h = u->head; h < u->head_end; h++)
             for (int64_t i = u->tile; i < u->tile_end; i++)
                 run_tile(x, pass, u, b, h, i, w);
-        if (pass->dkv && sum_ends(x, u, x->dk, b))
-            save_heads(x, u, b, w->dk, s->width, k_group, x->dk);
-        if (pass->dkv && sum_ends(x, u, x->dv, b))
-            save_heads(x, u, b, w->dv, s->value_width, v_group, x->dv);
+        if (pass->dkv) {
+            end_sums(x, u, x->dk, b, k_group, s->width, w->dk);
+            end_sums(x, u, x->dv, b, v_group, s->value_width, w->dv);
+        }
     }
 }
 
@@ -269,12 +379,13 @@ static void run_pass(const Exec *exec, const Backward *x, const Pass *pass)
 {
     const AttentionShape *s = x->shape;
     int64_t units = pass->batches * pass->heads * pass->tile_parts * pass->key_parts;
+    int64_t chunk = chunk_of(exec, units);
 #pragma omp parallel num_threads(exec->threads)
     {
         Work w;
         size_t bytes = cut_work(s, NULL, &w);
         cut_work(s, (char *)exec->scratch + bytes * (size_t)omp_get_thread_num(), &w);
-#pragma omp for schedule(dynamic)
+#pragma omp for schedule(dynamic, chunk)
         for (int64_t i = 0; i < units; i++) {
             Unit u = unit_of(s, pass, i);
             run_unit(x, pass, &u, &w);

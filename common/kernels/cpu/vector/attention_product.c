@@ -93,7 +93,9 @@ static void stripe_narrow(const Product *p, const float *b, float *c)
     const float *a = p->a;
     for (; r + NARROW_ROWS <= p->rows; r += NARROW_ROWS, a += NARROW_ROWS * p->a_row, c += NARROW_ROWS * p->c_row)
         block_narrow(NARROW_ROWS, p, a, b, c);
-    for (; r < p->rows; r++, a += p->a_row, c += p->c_row)
+    for (; r + 2 <= p->rows; r += 2, a += 2 * p->a_row, c += 2 * p->c_row)
+        block_narrow(2, p, a, b, c);
+    if (r < p->rows)
         block_narrow(1, p, a, b, c);
 }
 

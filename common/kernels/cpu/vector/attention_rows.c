@@ -2,11 +2,6 @@
 #include "common/kernels/cpu/vector/attention_tile.h"
 #include "common/kernels/cpu/vector/rows.h"
 
-static int64_t row_start(HeadRows x, int64_t batch, int64_t head, int64_t row, int64_t width)
-{
-    return batch * x.batch_step + row * x.token_step + head * width;
-}
-
 const float *LEVEL(rows_see)(HeadRows x, int64_t batch, int64_t head, int64_t first, int64_t count, int64_t width,
                              float *buffer, int64_t *step)
 {
@@ -23,39 +18,51 @@ const float *LEVEL(rows_see)(HeadRows x, int64_t batch, int64_t head, int64_t fi
 
 void LEVEL(rows_copy)(const float *rows, int64_t step, int64_t count, int64_t width, float factor, float *copy)
 {
-    int64_t wide = padded(width), whole = width / LANES * LANES;
-    for (int64_t i = 0; i < count; i++, rows += step, copy += wide) {
-        int64_t c = 0;
-        for (; c < whole; c += LANES)
-            vec_store(copy + c, vec_load(rows + c) * factor);
-        for (; c < width; c++)
-            copy[c] = rows[c] * factor;
-        for (; c < wide; c++)
-            copy[c] = 0;
+    int64_t wide = padded(width);
+    for (int64_t i = 0; i < count; i++, rows += step, copy += wide)
+        for (int64_t c = 0; c < wide; c += LANES)
+            vec_store_upto(copy + c, vec_load_upto(rows + c, width - c, 0) * factor, wide - c);
+}
+
+static void save_floats(const float *rows, int64_t step, int64_t count, int64_t width, bool add, float *to,
+                        int64_t to_step)
+{
+    for (int64_t i = 0; i < count; i++, rows += step, to += to_step) {
+        for (int64_t c = 0; c < width; c += LANES) {
+            Vec x = vec_load_upto(rows + c, width - c, 0);
+            if (add)
+                x += vec_load_upto(to + c, width - c, 0);
+            vec_store_upto(to + c, x, width - c);
+        }
     }
 }
 
 void LEVEL(rows_save)(const float *rows, int64_t step, int64_t count, int64_t width, bool add, HeadRows y,
                       int64_t batch, int64_t head, int64_t first)
 {
-    Rows to = {.stride = y.token_step, .type = y.type};
-    float buffer[BLOCK];
     int64_t start = row_start(y, batch, head, first, width);
-    to.data = y.type == F32 ? (void *)((float *)y.data + start) : (void *)((uint16_t *)y.data + start);
-    for (int64_t i = 0; i < count; i++) {
+    float buffer[BLOCK];
+    if (y.type == F32) {
+        save_floats(rows, step, count, width, add, (float *)y.data + start, y.token_step);
+        return;
+    }
+    uint16_t *to = (uint16_t *)y.data + start;
+    for (int64_t i = 0; i < count; i++, rows += step, to += y.token_step) {
         for (int64_t c = 0; c < width; c += BLOCK) {
             int64_t n = smaller(BLOCK, width - c);
-            float *values = rows_open(to, i, c, n, add, buffer);
-            const float *from = rows + i * step + c;
-            for (int64_t x = 0; x < n; x++)
-                values[x] = add ? values[x] + from[x] : from[x];
-            rows_close(to, i, c, n, values);
+            const float *values = rows + c;
+            if (add) {
+                half_to_floats(n, to + c, buffer);
+                save_floats(rows + c, 0, 1, n, true, buffer, 0);
+                values = buffer;
+            }
+            floats_to_half(n, values, to + c);
         }
     }
 }
 
-void LEVEL(lanes_from_rows)(const float *rows, int64_t step, int64_t count, int64_t lanes, int64_t width, float factor,
-                            float *transposed)
+void LEVEL(lanes_from_rows)(const float *rows, int64_t step, int64_t count, int64_t columns, int64_t width,
+                            float factor, float *transposed)
 {
     int64_t i = 0, whole = width / 4 * 4;
     for (; i + 4 <= count; i += 4, rows += 4 * step) {
@@ -73,7 +80,7 @@ void LEVEL(lanes_from_rows)(const float *rows, int64_t step, int64_t count, int6
             for (int64_t n = 0; n < 4; n++)
                 transposed[c * TILE_QUERIES + i + n] = rows[n * step + c] * factor;
     }
-    for (; i < lanes; i++, rows += step)
+    for (; i < columns; i++, rows += step)
         for (int64_t c = 0; c < width; c++)
             transposed[c * TILE_QUERIES + i] = i < count ? rows[c] * factor : 0;
 }
@@ -102,4 +109,16 @@ void LEVEL(rows_from_lanes)(const float *transposed, int64_t count, int64_t widt
     for (; i < count; i++, rows += step)
         for (int64_t c = 0; c < width; c++)
             rows[c] = transposed[c * TILE_QUERIES + i] * factors[i];
+}
+
+void LEVEL(save_lanes)(const float *transposed, int64_t count, int64_t width, const float *factors, float *buffer,
+                       bool add, HeadRows y, int64_t batch, int64_t head, int64_t first)
+{
+    if (y.type == F32 && !add) {
+        float *rows = (float *)y.data + row_start(y, batch, head, first, width);
+        LEVEL(rows_from_lanes)(transposed, count, width, factors, rows, y.token_step);
+        return;
+    }
+    LEVEL(rows_from_lanes)(transposed, count, width, factors, buffer, padded(width));
+    LEVEL(rows_save)(buffer, padded(width), count, width, add, y, batch, head, first);
 }

@@ -25,40 +25,39 @@ static void sight_of(const AttentionShape *s, int64_t batch, int64_t i, int64_t 
     *high = clamp(-1, last, keys - 1);
 }
 
-Tile LEVEL(tile_of)(const AttentionShape *s, int64_t batch, int64_t head, int64_t index)
+void LEVEL(tile_start)(const AttentionShape *s, int64_t batch, int64_t head, int64_t index, Tile *t)
 {
-    Tile t;
-    t.batch = batch;
-    t.head = head;
-    t.first = index * TILE_QUERIES;
-    t.count = smaller(TILE_QUERIES, s->queries - t.first);
-    t.lanes = round_up(t.count, LANES);
-    t.floored = false;
-    t.from = t.all_from = 0;
-    t.to = t.all_to = s->keys;
+    t->batch = batch;
+    t->head = head;
+    t->first = index * TILE_QUERIES;
+    t->count = smaller(TILE_QUERIES, s->queries - t->first);
+    t->lanes = round_up(t->count, LANES);
+    t->columns = round_up(t->count, NARROW);
+    t->floored = false;
+    t->from = t->all_from = 0;
+    t->to = t->all_to = s->keys;
     if (!s->causal && s->left < 0 && s->right < 0 && !s->key_lengths) {
-        for (int64_t i = 0; i < t.lanes && (s->bias.data || s->keep.data); i++) {
-            t.low[i] = 0;
-            t.high[i] = (int32_t)s->keys - 1;
+        for (int64_t i = 0; i < t->lanes && (s->bias.data || s->keep.data); i++) {
+            t->low[i] = 0;
+            t->high[i] = (int32_t)s->keys - 1;
         }
-        return t;
+        return;
     }
-    t.from = s->keys;
-    t.to = 0;
-    for (int64_t i = 0; i < t.lanes; i++) {
+    t->from = s->keys;
+    t->to = 0;
+    for (int64_t i = 0; i < t->lanes; i++) {
         int64_t low, high;
-        sight_of(s, batch, t.first + smaller(i, t.count - 1), &low, &high);
-        t.low[i] = (int32_t)low;
-        t.high[i] = (int32_t)high;
-        t.all_from = larger(t.all_from, low);
-        t.all_to = smaller(t.all_to, high + 1);
+        sight_of(s, batch, t->first + smaller(i, t->count - 1), &low, &high);
+        t->low[i] = (int32_t)low;
+        t->high[i] = (int32_t)high;
+        t->all_from = larger(t->all_from, low);
+        t->all_to = smaller(t->all_to, high + 1);
         if (low <= high) {
-            t.from = smaller(t.from, low);
-            t.to = larger(t.to, high + 1);
+            t->from = smaller(t->from, low);
+            t->to = larger(t->to, high + 1);
         }
     }
-    t.from = smaller(t.from, t.to);
-    return t;
+    t->from = smaller(t->from, t->to);
 }
 
 /* A part of a table, transposed into lanes. */
@@ -153,6 +152,11 @@ void LEVEL(tile_zero_blocked)(const Tile *t, int64_t first, int64_t keys, MaskBu
     }
 }
 
+bool LEVEL(block_masked)(const AttentionShape *s, const Tile *t, int64_t first, int64_t count)
+{
+    return s->bias.data || s->keep.data || t->floored || first < t->all_from || first + count > t->all_to;
+}
+
 void LEVEL(tile_scores)(const AttentionShape *s, const Tile *t, HeadRows k, int64_t first, int64_t count,
                         const Scoring *w, Block *block)
 {
@@ -160,9 +164,9 @@ void LEVEL(tile_scores)(const AttentionShape *s, const Tile *t, HeadRows k, int6
     block->first = first;
     block->count = count;
     block->keys = LEVEL(rows_see)(k, t->batch, head, first, count, s->width, w->keys, &block->key_step);
-    block->masked = s->bias.data || s->keep.data || t->floored || first < t->all_from || first + count > t->all_to;
+    block->masked = LEVEL(block_masked)(s, t, first, count);
     LEVEL(tile_product)
-    (count, t->lanes, s->width, block->keys, block->key_step, 1, w->queries, TILE_QUERIES, w->scores, TILE_QUERIES,
+    (count, t->columns, s->width, block->keys, block->key_step, 1, w->queries, TILE_QUERIES, w->scores, TILE_QUERIES,
      false);
     if (block->masked)
         tile_mask(s, t, first, count, w->mask, w->scores);
@@ -198,20 +202,22 @@ void LEVEL(softmax_start)(Softmax *state)
     }
 }
 
-void LEVEL(tile_statistics)(const AttentionShape *s, Tile *t, HeadRows k, const float *lse, const Scoring *w,
-                            Statistics *stats)
+bool LEVEL(statistics_of_lse)(const AttentionShape *s, const Tile *t, const float *lse, Statistics *stats)
 {
     const float *of_tile = lse + (t->batch * s->q_heads + t->head) * s->queries + t->first;
     bool exact = true;
+    stats->recomputed = false;
     for (int64_t i = 0; i < t->lanes; i++) {
         float x = i < t->count ? of_tile[i] : 0;
         exact = exact && x > -EXACT_LSE && x < EXACT_LSE;
-        stats->largest[i] = x * LOG2_E;
+        stats->largest[i] = i < t->count ? x * LOG2_E : -LOWEST; /* idle lanes have p = 0 */
         stats->log_total[i] = 0;
     }
-    stats->recomputed = !exact;
-    if (exact)
-        return;
+    return exact;
+}
+
+void LEVEL(statistics_again)(const AttentionShape *s, Tile *t, HeadRows k, const Scoring *w, Statistics *stats)
+{
     Softmax state;
     float shrink[TILE_QUERIES];
     Block block;
@@ -220,6 +226,7 @@ void LEVEL(tile_statistics)(const AttentionShape *s, Tile *t, HeadRows k, const 
         LEVEL(tile_scores)(s, t, k, j, smaller(TILE_KEYS, s->keys - j), w, &block);
         LEVEL(tile_softmax)(t, block.count, &state, w->scores, shrink);
     }
+    stats->recomputed = true;
     /* Rows that see no key have a part in every block. */
     t->from = 0;
     t->to = s->keys;

@@ -14,6 +14,7 @@
 enum {
     TILE_QUERIES = 64,
     TILE_KEYS = 64,
+    FEW = 4,                       /* queries up to which lanes run along keys (attention_few.c) */
     NARROW = LANES < 8 ? LANES : 8 /* the narrowest product: columns come in multiples of it */
 };
 
@@ -25,7 +26,8 @@ enum {
 typedef struct Tile {
     int64_t batch, head;
     int64_t first, count;     /* queries first .. first + count - 1 */
-    int64_t lanes;            /* count, rounded up to whole vectors */
+    int64_t columns, lanes;   /* count, rounded up to what products compute and to whole vectors; lanes behind
+                               `columns` hold numbers without a meaning */
     int64_t from, to;         /* keys before and behind which no query sees any */
     int64_t all_from, all_to; /* keys that every query sees, as far as causal, window and lengths go */
     bool floored;
@@ -75,7 +77,10 @@ typedef struct Statistics {
 void LEVEL(tile_product)(int64_t rows, int64_t columns, int64_t depth, const float *a, int64_t a_row, int64_t a_depth,
                          const float *b, int64_t b_row, float *c, int64_t c_row, bool add);
 
-Tile LEVEL(tile_of)(const AttentionShape *, int64_t batch, int64_t head, int64_t index);
+/* Whether some query of the tile does not see some of these keys, or sees them with a bias. */
+bool LEVEL(block_masked)(const AttentionShape *, const Tile *, int64_t first, int64_t count);
+
+void LEVEL(tile_start)(const AttentionShape *, int64_t batch, int64_t head, int64_t index, Tile *);
 
 /* Scores of the tile against the keys first .. first + count - 1, masked, into w->scores. */
 void LEVEL(tile_scores)(const AttentionShape *, const Tile *, HeadRows k, int64_t first, int64_t count,
@@ -86,10 +91,10 @@ void LEVEL(softmax_start)(Softmax *);
  * whether that is other than 1 anywhere. */
 bool LEVEL(tile_softmax)(const Tile *, int64_t keys, Softmax *, float *scores, float *shrink);
 
-/* From the log-sum-exp [B,H,Q] of the forward pass, or, where that is not precise, by meeting all keys again. May widen
- * the tile's range of keys, and set its floor. */
-void LEVEL(tile_statistics)(const AttentionShape *, Tile *, HeadRows k, const float *lse, const Scoring *w,
-                            Statistics *stats);
+/* From the log-sum-exp [B,H,Q] of the forward pass; false if that is not precise enough. */
+bool LEVEL(statistics_of_lse)(const AttentionShape *, const Tile *, const float *lse, Statistics *stats);
+/* By meeting all keys again. May widen the tile's range of keys, and set its floor. */
+void LEVEL(statistics_again)(const AttentionShape *, Tile *, HeadRows k, const Scoring *w, Statistics *stats);
 
 /* Scores become probabilities. */
 void LEVEL(tile_probabilities)(const Tile *, int64_t keys, const Statistics *, float *scores);
@@ -110,14 +115,16 @@ void LEVEL(rows_copy)(const float *rows, int64_t step, int64_t count, int64_t wi
 void LEVEL(rows_save)(const float *rows, int64_t step, int64_t count, int64_t width, bool add, HeadRows y,
                       int64_t batch, int64_t head, int64_t first);
 
-/* lanes [width][TILE_QUERIES] = rows [count][width] transposed, times factor; lanes count .. `lanes` - 1 are 0. */
-void LEVEL(lanes_from_rows)(const float *rows, int64_t step, int64_t count, int64_t lanes, int64_t width, float factor,
-                            float *transposed);
+/* lanes [width][TILE_QUERIES] = rows [count][width] transposed, times factor; lanes count .. columns - 1 are 0. */
+void LEVEL(lanes_from_rows)(const float *rows, int64_t step, int64_t count, int64_t columns, int64_t width,
+                            float factor, float *transposed);
 /* The way back, column i (a query) times factors[i]. */
 void LEVEL(rows_from_lanes)(const float *transposed, int64_t count, int64_t width, const float *factors, float *rows,
                             int64_t step);
 
-typedef float Quad __attribute__((vector_size(16)));
+/* The same into memory; the buffer holds [TILE_QUERIES][padded(width)]. */
+void LEVEL(save_lanes)(const float *transposed, int64_t count, int64_t width, const float *factors, float *buffer,
+                       bool add, HeadRows y, int64_t batch, int64_t head, int64_t first);
 
 static inline void transpose_quads(Quad r[4])
 {
@@ -160,6 +167,12 @@ static inline int64_t blocks_of(int64_t keys)
     return (keys + TILE_KEYS - 1) / TILE_KEYS;
 }
 
+/* Where a row begins, in elements. */
+static inline int64_t row_start(HeadRows x, int64_t batch, int64_t head, int64_t row, int64_t width)
+{
+    return batch * x.batch_step + row * x.token_step + head * width;
+}
+
 /* What a key that may not be seen scores, in units of ln 2. */
 static inline float blocked_score(const AttentionShape *s)
 {
@@ -191,16 +204,48 @@ static inline float *cut(Cutter *c, int64_t floats)
     return buffer;
 }
 
+/* [TILE_KEYS][TILE_QUERIES]. Zeros, so that lanes which no product writes hold numbers. */
+static inline float *cut_scores(Cutter *c)
+{
+    float *scores = cut(c, TILE_KEYS * TILE_QUERIES);
+    if (scores)
+        memset(scores, 0, TILE_KEYS * TILE_QUERIES * sizeof *scores);
+    return scores;
+}
+
+/* Tasks that a thread takes at a time. */
+static inline int64_t chunk_of(const Exec *exec, int64_t tasks)
+{
+    return larger(1, tasks / (exec->threads * 32));
+}
+
 static inline Scoring cut_scoring(const AttentionShape *s, Cutter *c)
 {
     Scoring w;
     w.queries = cut(c, s->width * TILE_QUERIES);
     w.keys = cut(c, TILE_KEYS * padded(s->width));
-    w.scores = cut(c, TILE_KEYS * TILE_QUERIES);
+    w.scores = cut_scores(c);
     w.mask.bias = s->bias.data ? cut(c, TILE_KEYS * TILE_QUERIES) : NULL;
     w.mask.keep = s->keep.data ? (int32_t *)cut(c, TILE_KEYS * TILE_QUERIES) : NULL;
     return w;
 }
+
+/* ---- few queries: scores [query][TILE_KEYS], a call for each of them ---- */
+
+/* products[j] = factor * q . key j, for count keys; room for count rounded up to 4. */
+void LEVEL(few_products)(const float *q, const float *keys, int64_t step, int64_t count, int64_t width, float factor,
+                         float *products);
+/* Products become scores, as in tile_scores. i is the query in its tile. */
+void LEVEL(few_mask)(const AttentionShape *, const Tile *, int64_t i, int64_t first, int64_t count, float *scores);
+/* As tile_softmax. */
+void LEVEL(few_softmax)(int64_t count, float *scores, float *largest, float *total, float *shrink);
+/* sums [width] = shrink * sums + sum_j weights[j] row j. */
+void LEVEL(few_add_rows)(const float *weights, const float *rows, int64_t step, int64_t count, int64_t width,
+                         float shrink, float *sums);
+/* Row j of sums += weights[j] * row, [width]. */
+void LEVEL(few_spread)(const float *weights, const float *row, int64_t count, int64_t width, float *sums, int64_t step);
+/* Scores become p, and dp becomes ds = p (dp - delta); lse in units of ln 2. */
+void LEVEL(few_gradients)(int64_t count, float lse, float delta, float *scores, float *ds);
 
 size_t LEVEL(attention_backward_scratch)(const Exec *, const AttentionShape *);
 void LEVEL(attention_backward)(const Exec *, const AttentionShape *, HeadRows q, HeadRows k, HeadRows v, HeadRows o,

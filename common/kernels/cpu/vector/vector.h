@@ -26,6 +26,7 @@ typedef __m128i VecBits;
 
 typedef float Vec __attribute__((vector_size(LANES * 4)));
 typedef int32_t VecInt __attribute__((vector_size(LANES * 4)));
+typedef uint32_t VecWord __attribute__((vector_size(LANES * 4))); /* where integers may wrap around */
 typedef uint16_t VecHalf __attribute__((vector_size(LANES * 2)));
 
 static inline Vec vec_load(const float *p)
@@ -172,6 +173,21 @@ static inline float vec_largest(Vec v)
     return v[0];
 }
 
+/* The lanes added up to four. */
+typedef float Quad __attribute__((vector_size(16)));
+
+static inline Quad vec_quad(Vec v)
+{
+#if defined(__AVX512F__)
+    __m256 half = _mm256_add_ps(_mm512_castps512_ps256((__m512)v), _mm512_extractf32x8_ps((__m512)v, 1));
+    return (Quad)_mm_add_ps(_mm256_castps256_ps128(half), _mm256_extractf128_ps(half, 1));
+#elif defined(__AVX2__)
+    return (Quad)_mm_add_ps(_mm256_castps256_ps128((__m256)v), _mm256_extractf128_ps((__m256)v, 1));
+#else
+    return v;
+#endif
+}
+
 static inline Vec vec_square_root(Vec x)
 {
     return (Vec)VEC_OP(sqrt_ps)(x);
@@ -231,5 +247,5 @@ static inline Vec vec_exp2(Vec x)
     p = p * r + 2.4022242083e-1f;
     p = p * r + 6.9314697760e-1f;
     p = p * r + 1.0f;
-    return (Vec)((VecInt)p + ((VecInt)shifted << 23));
+    return (Vec)((VecWord)p + ((VecWord)shifted << 23));
 }
