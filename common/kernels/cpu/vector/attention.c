@@ -99,7 +99,7 @@ static void meet_keys(const Forward *f, const Tile *t, int64_t from, int64_t to,
         LEVEL(tile_scores)(s, t, f->k, j, end - j, &w->scoring, &block);
         if (LEVEL(tile_softmax)(t, end - j, state, w->scoring.scores, shrink) && j > from)
             scale_sums(t, width, shrink, w->sums);
-        const float *values = LEVEL(rows_see)(f->v, t->batch, v_head, j, end - j, width, w->values, &step);
+        const float *values = LEVEL(rows_gather)(f->v, t->batch, v_head, j, end - j, width, w->values, &step);
         LEVEL(tile_product)
         (width, t->columns, end - j, values, 1, step, w->scoring.scores, TILE_QUERIES, w->sums, TILE_QUERIES, j > from);
     }
@@ -144,9 +144,8 @@ static void finish(const Forward *f, const Tile *t, const Softmax *state, bool f
         LEVEL(rows_copy)(w->sums + i * wide, wide, 1, s->value_width, factors[i], w->rows + i * wide);
     if (!few)
         LEVEL(save_lanes)
-        (w->sums, t->count, s->value_width, factors, w->rows, false, f->o, t->batch, t->head, t->first);
-    else
-        LEVEL(rows_save)(w->rows, wide, t->count, s->value_width, false, f->o, t->batch, t->head, t->first);
+    (w->sums, t->count, s->value_width, factors, w->rows, false, f->o, t->batch, t->head, t->first);
+    else LEVEL(rows_save)(w->rows, wide, t->count, s->value_width, false, f->o, t->batch, t->head, t->first);
 }
 
 static void forward_tile(const Forward *f, int64_t task, const Work *w)

@@ -178,7 +178,7 @@ static bool sum_ends(const Backward *x, const Unit *u, HeadRows gradient, int64_
 /* Whether rows can be summed where they end up. */
 static bool in_place(HeadRows gradient, int64_t width)
 {
-    return gradient.type == F32 && width % NARROW == 0;
+    return gradient.type == F32 && width % NARROW == 0 && !scattered(gradient, width);
 }
 
 /* The sums of one head's gradient, `buffer` being those of all heads of the unit. */
@@ -228,7 +228,7 @@ static void meet_block(const Backward *x, const Pass *pass, const Unit *u, const
     Block block;
     LEVEL(tile_scores)(s, t, x->k, first, count, &w->scoring, &block);
     const float *values =
-        LEVEL(rows_see)(x->v, t->batch, t->head / v_group, first, count, s->value_width, w->values, &step);
+        LEVEL(rows_gather)(x->v, t->batch, t->head / v_group, first, count, s->value_width, w->values, &step);
     LEVEL(tile_product)
     (count, t->columns, s->value_width, values, step, 1, w->do_lanes, TILE_QUERIES, ds, TILE_QUERIES, false);
     score_gradients(t, count, w);

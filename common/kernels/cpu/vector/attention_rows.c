@@ -24,6 +24,17 @@ void LEVEL(rows_copy)(const float *rows, int64_t step, int64_t count, int64_t wi
             vec_store_upto(copy + c, vec_load_upto(rows + c, width - c, 0) * factor, wide - c);
 }
 
+const float *LEVEL(rows_gather)(HeadRows x, int64_t batch, int64_t head, int64_t first, int64_t count, int64_t width,
+                                float *buffer, int64_t *step)
+{
+    const float *rows = LEVEL(rows_see)(x, batch, head, first, count, width, buffer, step);
+    if (x.type != F32 || !scattered(x, width))
+        return rows;
+    LEVEL(rows_copy)(rows, *step, count, width, 1, buffer);
+    *step = padded(width);
+    return buffer;
+}
+
 static void save_floats(const float *rows, int64_t step, int64_t count, int64_t width, bool add, float *to,
                         int64_t to_step)
 {

@@ -109,6 +109,9 @@ void LEVEL(tile_zero_blocked)(const Tile *, int64_t first, int64_t keys, MaskBuf
  * i * step after the result. */
 const float *LEVEL(rows_see)(HeadRows x, int64_t batch, int64_t head, int64_t first, int64_t count, int64_t width,
                              float *buffer, int64_t *step);
+/* The same, but copied together where scattered(): for rows that a product reads again and again. */
+const float *LEVEL(rows_gather)(HeadRows x, int64_t batch, int64_t head, int64_t first, int64_t count, int64_t width,
+                                float *buffer, int64_t *step);
 /* copy [count][padded(width)] = rows times factor, and zeros. */
 void LEVEL(rows_copy)(const float *rows, int64_t step, int64_t count, int64_t width, float factor, float *copy);
 /* Rows into memory, in the type they have there. */
@@ -171,6 +174,12 @@ static inline int64_t blocks_of(int64_t keys)
 static inline int64_t row_start(HeadRows x, int64_t batch, int64_t head, int64_t row, int64_t width)
 {
     return batch * x.batch_step + row * x.token_step + head * width;
+}
+
+/* Whether a block of rows would contend for a few sets of the first-level cache, or need a page each. */
+static inline bool scattered(HeadRows x, int64_t width)
+{
+    return x.token_step != width && (x.token_step % 128 == 0 || x.token_step > 512);
 }
 
 /* What a key that may not be seen scores, in units of ln 2. */
