@@ -99,7 +99,7 @@ static void meet_keys(const Forward *f, const Tile *t, int64_t from, int64_t to,
         LEVEL(tile_scores)(s, t, f->k, j, end - j, &w->scoring, &block);
         if (LEVEL(tile_softmax)(t, end - j, state, w->scoring.scores, shrink) && j > from)
             scale_sums(t, width, shrink, w->sums);
-        const float *values = LEVEL(rows_gather)(f->v, t->batch, v_head, j, end - j, width, w->values, &step);
+        const float *values = LEVEL(rows_gather)(f->v, t->batch, v_head, j, end - j, width, s->keys, w->values, &step);
         LEVEL(tile_product)
         (width, t->columns, end - j, values, 1, step, w->scoring.scores, TILE_QUERIES, w->sums, TILE_QUERIES, j > from);
     }

@@ -228,7 +228,7 @@ static void meet_block(const Backward *x, const Pass *pass, const Unit *u, const
     Block block;
     LEVEL(tile_scores)(s, t, x->k, first, count, &w->scoring, &block);
     const float *values =
-        LEVEL(rows_gather)(x->v, t->batch, t->head / v_group, first, count, s->value_width, w->values, &step);
+        LEVEL(rows_gather)(x->v, t->batch, t->head / v_group, first, count, s->value_width, s->keys, w->values, &step);
     LEVEL(tile_product)
     (count, t->columns, s->value_width, values, step, 1, w->do_lanes, TILE_QUERIES, ds, TILE_QUERIES, false);
     score_gradients(t, count, w);

@@ -2,6 +2,9 @@
 #include "common/kernels/cpu/vector/attention_tile.h"
 #include "common/kernels/cpu/vector/rows.h"
 
+/* More rows than this do not stay in the second-level cache between two tiles (half a megabyte; they come in pairs). */
+enum { SECOND_LEVEL_FLOATS = 96 << 10 };
+
 const float *LEVEL(rows_see)(HeadRows x, int64_t batch, int64_t head, int64_t first, int64_t count, int64_t width,
                              float *buffer, int64_t *step)
 {
@@ -24,9 +27,22 @@ void LEVEL(rows_copy)(const float *rows, int64_t step, int64_t count, int64_t wi
             vec_store_upto(copy + c, vec_load_upto(rows + c, width - c, 0) * factor, wide - c);
 }
 
-const float *LEVEL(rows_gather)(HeadRows x, int64_t batch, int64_t head, int64_t first, int64_t count, int64_t width,
-                                float *buffer, int64_t *step)
+/* Asks for the rows of the next block while this one is computed with: hardware does not foresee a step this wide. */
+static void prefetch_rows(HeadRows x, int64_t batch, int64_t head, int64_t first, int64_t count, int64_t width)
 {
+    size_t bytes = x.type == F32 ? 4 : 2;
+    const char *row = (const char *)x.data + (size_t)row_start(x, batch, head, first, width) * bytes;
+    for (int64_t i = 0; i < count; i++, row += (size_t)x.token_step * bytes)
+        for (size_t c = 0; c < (size_t)width * bytes; c += 64)
+            __builtin_prefetch(row + c, 0, 2);
+}
+
+const float *LEVEL(rows_gather)(HeadRows x, int64_t batch, int64_t head, int64_t first, int64_t count, int64_t width,
+                                int64_t all, float *buffer, int64_t *step)
+{
+    int64_t behind = all - first - count;
+    if (all * width > SECOND_LEVEL_FLOATS && behind > 0)
+        prefetch_rows(x, batch, head, first + count, smaller(behind, TILE_KEYS), width);
     const float *rows = LEVEL(rows_see)(x, batch, head, first, count, width, buffer, step);
     if (x.type != F32 || !scattered(x, width))
         return rows;

@@ -163,7 +163,7 @@ void LEVEL(tile_scores)(const AttentionShape *s, const Tile *t, HeadRows k, int6
     int64_t head = t->head / (s->q_heads / s->k_heads);
     block->first = first;
     block->count = count;
-    block->keys = LEVEL(rows_gather)(k, t->batch, head, first, count, s->width, w->keys, &block->key_step);
+    block->keys = LEVEL(rows_gather)(k, t->batch, head, first, count, s->width, s->keys, w->keys, &block->key_step);
     block->masked = LEVEL(block_masked)(s, t, first, count);
     LEVEL(tile_product)
     (count, t->columns, s->width, block->keys, block->key_step, 1, w->queries, TILE_QUERIES, w->scores, TILE_QUERIES,

@@ -109,9 +109,10 @@ void LEVEL(tile_zero_blocked)(const Tile *, int64_t first, int64_t keys, MaskBuf
  * i * step after the result. */
 const float *LEVEL(rows_see)(HeadRows x, int64_t batch, int64_t head, int64_t first, int64_t count, int64_t width,
                              float *buffer, int64_t *step);
-/* The same, but copied together where scattered(): for rows that a product reads again and again. */
+/* The same for rows that a product reads again and again: copied together where scattered(). The head has `all` rows;
+ * those of the next block are fetched if they are many. */
 const float *LEVEL(rows_gather)(HeadRows x, int64_t batch, int64_t head, int64_t first, int64_t count, int64_t width,
-                                float *buffer, int64_t *step);
+                                int64_t all, float *buffer, int64_t *step);
 /* copy [count][padded(width)] = rows times factor, and zeros. */
 void LEVEL(rows_copy)(const float *rows, int64_t step, int64_t count, int64_t width, float factor, float *copy);
 /* Rows into memory, in the type they have there. */
