@@ -19,16 +19,16 @@ typedef struct Forward {
 /* The buffers of one thread. */
 typedef struct Work {
     Scoring scoring;
-    float *values; /* [TILE_KEYS][padded(e)] */
-    float *sums;   /* [e][TILE_QUERIES]: of 2^(score - largest) v */
-    float *rows;   /* [TILE_QUERIES][padded(larger(d, e))] */
+    Gathered values;
+    float *sums; /* [e][TILE_QUERIES]: of 2^(score - largest) v */
+    float *rows; /* [TILE_QUERIES][padded(larger(d, e))] */
 } Work;
 
 static size_t cut_work(const AttentionShape *s, void *scratch, Work *w)
 {
     Cutter c = {scratch, 0};
     w->scoring = cut_scoring(s, &c);
-    w->values = cut(&c, TILE_KEYS * padded(s->value_width));
+    w->values = cut_gathered(&c, s->keys, s->value_width);
     w->sums = cut(&c, s->value_width * TILE_QUERIES);
     w->rows = cut(&c, TILE_QUERIES * padded(larger(s->width, s->value_width)));
     return c.bytes;
@@ -40,7 +40,7 @@ static size_t forward_scratch(const Exec *exec, const AttentionShape *s)
     return cut_work(s, NULL, &w) * (size_t)exec->threads;
 }
 
-static void load_queries(const AttentionShape *s, HeadRows q, const Tile *t, const Work *w)
+static void load_queries(const AttentionShape *s, HeadRows q, const Tile *t, Work *w)
 {
     int64_t step;
     const float *rows = LEVEL(rows_see)(q, t->batch, t->head, t->first, t->count, s->width, w->rows, &step);
@@ -58,7 +58,7 @@ static void scale_sums(const Tile *t, int64_t width, const float *factors, float
 }
 
 /* The keys from .. to - 1, for a tile of few queries. Their sums lie in w->sums as rows, [count][padded(e)]. */
-static void meet_keys_few(const Forward *f, const Tile *t, const Work *w, Softmax *state)
+static void meet_keys_few(const Forward *f, const Tile *t, Work *w, Softmax *state)
 {
     const AttentionShape *s = f->shape;
     int64_t d = s->width, e = s->value_width, step, end;
@@ -70,8 +70,10 @@ static void meet_keys_few(const Forward *f, const Tile *t, const Work *w, Softma
     for (int64_t j = t->from; j < t->to; j = end) {
         int64_t key_step, value_step;
         end = smaller(round_up(j + 1, TILE_KEYS), t->to);
-        const float *keys = LEVEL(rows_see)(f->k, t->batch, k_head, j, end - j, d, w->scoring.keys, &key_step);
-        const float *values = LEVEL(rows_see)(f->v, t->batch, v_head, j, end - j, e, w->values, &value_step);
+        const float *keys =
+            LEVEL(rows_gather)(f->k, t->batch, k_head, j, end - j, d, s->keys, &w->scoring.keys, &key_step);
+        const float *values =
+            LEVEL(rows_gather)(f->v, t->batch, v_head, j, end - j, e, s->keys, &w->values, &value_step);
         for (int64_t i = 0; i < t->count; i++) {
             float *scores = w->scoring.scores, shrink;
             LEVEL(few_products)(w->scoring.queries + i * padded(d), keys, key_step, end - j, d, 1, scores);
@@ -84,7 +86,7 @@ static void meet_keys_few(const Forward *f, const Tile *t, const Work *w, Softma
 }
 
 /* The tile meets the keys from .. to - 1. */
-static void meet_keys(const Forward *f, const Tile *t, int64_t from, int64_t to, const Work *w, Softmax *state)
+static void meet_keys(const Forward *f, const Tile *t, int64_t from, int64_t to, Work *w, Softmax *state)
 {
     const AttentionShape *s = f->shape;
     int64_t width = s->value_width, v_head = t->head / (s->q_heads / s->v_heads), end;
@@ -99,7 +101,7 @@ static void meet_keys(const Forward *f, const Tile *t, int64_t from, int64_t to,
         LEVEL(tile_scores)(s, t, f->k, j, end - j, &w->scoring, &block);
         if (LEVEL(tile_softmax)(t, end - j, state, w->scoring.scores, shrink) && j > from)
             scale_sums(t, width, shrink, w->sums);
-        const float *values = LEVEL(rows_gather)(f->v, t->batch, v_head, j, end - j, width, s->keys, w->values, &step);
+        const float *values = LEVEL(rows_gather)(f->v, t->batch, v_head, j, end - j, width, s->keys, &w->values, &step);
         LEVEL(tile_product)
         (width, t->columns, end - j, values, 1, step, w->scoring.scores, TILE_QUERIES, w->sums, TILE_QUERIES, j > from);
     }
@@ -125,7 +127,7 @@ static bool has_empty_row(const AttentionShape *s, const Tile *t, const Softmax 
     return empty && s->empty_row == EMPTY_UNIFORM && s->keys > 0;
 }
 
-static void finish(const Forward *f, const Tile *t, const Softmax *state, bool few, const Work *w)
+static void finish(const Forward *f, const Tile *t, const Softmax *state, bool few, Work *w)
 {
     const AttentionShape *s = f->shape;
     float factors[TILE_QUERIES], lse[TILE_QUERIES];
@@ -148,7 +150,7 @@ static void finish(const Forward *f, const Tile *t, const Softmax *state, bool f
     else LEVEL(rows_save)(w->rows, wide, t->count, s->value_width, false, f->o, t->batch, t->head, t->first);
 }
 
-static void forward_tile(const Forward *f, int64_t task, const Work *w)
+static void forward_tile(const Forward *f, int64_t task, Work *w)
 {
     const AttentionShape *s = f->shape;
     int64_t tiles = tiles_of(s->queries), row = task / tiles;
@@ -192,8 +194,8 @@ static void forward(const Exec *exec, const AttentionShape *s, HeadRows q, HeadR
 
 /* ---- probabilities ---- */
 
-static void probability_tile(const AttentionShape *s, HeadRows q, HeadRows k, const float *lse, int64_t task,
-                             const Work *w, float *p)
+static void probability_tile(const AttentionShape *s, HeadRows q, HeadRows k, const float *lse, int64_t task, Work *w,
+                             float *p)
 {
     int64_t tiles = tiles_of(s->queries), row = task / tiles;
     float ones[TILE_QUERIES];

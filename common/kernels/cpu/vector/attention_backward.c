@@ -43,8 +43,8 @@ typedef struct Sums {
 
 /* The buffers of one thread. */
 typedef struct Work {
-    Scoring scoring;           /* its scores become p */
-    float *values;             /* [TILE_KEYS][padded(e)] */
+    Scoring scoring; /* its scores become p */
+    Gathered values;
     float *rows;               /* [TILE_QUERIES][padded(larger(d, e))] */
     float *q_rows;             /* [TILE_QUERIES][padded(d)], times scale */
     float *do_rows;            /* [TILE_QUERIES][padded(e)] */
@@ -74,7 +74,7 @@ static size_t cut_work(const AttentionShape *s, void *scratch, Work *w)
     Cutter c = {scratch, 0};
     int64_t d = padded(s->width), e = padded(s->value_width), groups = head_groups(s, &s->bias);
     w->scoring = cut_scoring(s, &c);
-    w->values = cut(&c, TILE_KEYS * e);
+    w->values = cut_gathered(&c, s->keys, s->value_width);
     w->rows = cut(&c, TILE_QUERIES * larger(d, e));
     w->q_rows = cut(&c, TILE_QUERIES * d);
     w->do_rows = cut(&c, TILE_QUERIES * e);
@@ -228,7 +228,7 @@ static void meet_block(const Backward *x, const Pass *pass, const Unit *u, const
     Block block;
     LEVEL(tile_scores)(s, t, x->k, first, count, &w->scoring, &block);
     const float *values =
-        LEVEL(rows_gather)(x->v, t->batch, t->head / v_group, first, count, s->value_width, s->keys, w->values, &step);
+        LEVEL(rows_gather)(x->v, t->batch, t->head / v_group, first, count, s->value_width, s->keys, &w->values, &step);
     LEVEL(tile_product)
     (count, t->columns, s->value_width, values, step, 1, w->do_lanes, TILE_QUERIES, ds, TILE_QUERIES, false);
     score_gradients(t, count, w);
@@ -263,10 +263,10 @@ static void meet_block_few(const Backward *x, const Pass *pass, const Unit *u, c
     float *p = w->scoring.scores, *ds = w->ds;
     Sums dk = sums_of(u, x->dk, t->batch, t->head / k_group, u->head / k_group, s->width, w->dk);
     Sums dv = sums_of(u, x->dv, t->batch, t->head / v_group, u->head / v_group, s->value_width, w->dv);
-    const float *keys =
-        LEVEL(rows_see)(x->k, t->batch, t->head / k_group, first, count, s->width, w->scoring.keys, &key_step);
-    const float *values =
-        LEVEL(rows_see)(x->v, t->batch, t->head / v_group, first, count, s->value_width, w->values, &value_step);
+    const float *keys = LEVEL(rows_gather)(x->k, t->batch, t->head / k_group, first, count, s->width, s->keys,
+                                           &w->scoring.keys, &key_step);
+    const float *values = LEVEL(rows_gather)(x->v, t->batch, t->head / v_group, first, count, s->value_width, s->keys,
+                                             &w->values, &value_step);
     for (int64_t i = 0; i < t->count; i++) {
         const float *q = w->q_rows + i * d, *d_o = w->do_rows + i * e;
         LEVEL(few_products)(q, keys, key_step, count, s->width, LOG2_E, p);

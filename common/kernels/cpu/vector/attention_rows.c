@@ -21,10 +21,13 @@ const float *LEVEL(rows_see)(HeadRows x, int64_t batch, int64_t head, int64_t fi
 
 void LEVEL(rows_copy)(const float *rows, int64_t step, int64_t count, int64_t width, float factor, float *copy)
 {
-    int64_t wide = padded(width);
-    for (int64_t i = 0; i < count; i++, rows += step, copy += wide)
-        for (int64_t c = 0; c < wide; c += LANES)
+    int64_t wide = padded(width), whole = width / LANES * LANES;
+    for (int64_t i = 0; i < count; i++, rows += step, copy += wide) {
+        for (int64_t c = 0; c < whole; c += LANES)
+            vec_store(copy + c, vec_load(rows + c) * factor);
+        for (int64_t c = whole; c < wide; c += LANES)
             vec_store_upto(copy + c, vec_load_upto(rows + c, width - c, 0) * factor, wide - c);
+    }
 }
 
 /* Asks for the rows of the next block while this one is computed with: hardware does not foresee a step this wide. */
@@ -38,17 +41,27 @@ static void prefetch_rows(HeadRows x, int64_t batch, int64_t head, int64_t first
 }
 
 const float *LEVEL(rows_gather)(HeadRows x, int64_t batch, int64_t head, int64_t first, int64_t count, int64_t width,
-                                int64_t all, float *buffer, int64_t *step)
+                                int64_t all, Gathered *g, int64_t *step)
 {
-    int64_t behind = all - first - count;
-    if (all * width > SECOND_LEVEL_FLOATS && behind > 0)
-        prefetch_rows(x, batch, head, first + count, smaller(behind, TILE_KEYS), width);
-    const float *rows = LEVEL(rows_see)(x, batch, head, first, count, width, buffer, step);
-    if (x.type != F32 || !scattered(x, width))
-        return rows;
-    LEVEL(rows_copy)(rows, *step, count, width, 1, buffer);
+    int64_t end = first + count, sample = x.batch_step ? batch : 0;
+    bool in_place = x.type == F32 && !scattered(x, width);
+    bool missing = in_place || g->batch != sample || g->head != head || first < g->from || end > g->to;
+    if (missing && all * width > SECOND_LEVEL_FLOATS)
+        prefetch_rows(x, batch, head, end, smaller(all - end, TILE_KEYS), width);
+    if (in_place)
+        return LEVEL(rows_see)(x, batch, head, first, count, width, NULL, step);
     *step = padded(width);
-    return buffer;
+    if (missing) {
+        if (g->batch != sample || g->head != head || first < g->from || first > g->to)
+            *g = (Gathered){g->rows, sample, head, first, first};
+        int64_t source_step, fresh = end - g->to;
+        float *to = g->rows + g->to * *step;
+        const float *rows = LEVEL(rows_see)(x, batch, head, g->to, fresh, width, to, &source_step);
+        if (rows != to)
+            LEVEL(rows_copy)(rows, source_step, fresh, width, 1, to);
+        g->to = end;
+    }
+    return g->rows + first * *step;
 }
 
 static void save_floats(const float *rows, int64_t step, int64_t count, int64_t width, bool add, float *to,

@@ -157,13 +157,13 @@ bool LEVEL(block_masked)(const AttentionShape *s, const Tile *t, int64_t first, 
     return s->bias.data || s->keep.data || t->floored || first < t->all_from || first + count > t->all_to;
 }
 
-void LEVEL(tile_scores)(const AttentionShape *s, const Tile *t, HeadRows k, int64_t first, int64_t count,
-                        const Scoring *w, Block *block)
+void LEVEL(tile_scores)(const AttentionShape *s, const Tile *t, HeadRows k, int64_t first, int64_t count, Scoring *w,
+                        Block *block)
 {
     int64_t head = t->head / (s->q_heads / s->k_heads);
     block->first = first;
     block->count = count;
-    block->keys = LEVEL(rows_gather)(k, t->batch, head, first, count, s->width, s->keys, w->keys, &block->key_step);
+    block->keys = LEVEL(rows_gather)(k, t->batch, head, first, count, s->width, s->keys, &w->keys, &block->key_step);
     block->masked = LEVEL(block_masked)(s, t, first, count);
     LEVEL(tile_product)
     (count, t->columns, s->width, block->keys, block->key_step, 1, w->queries, TILE_QUERIES, w->scores, TILE_QUERIES,
@@ -216,7 +216,7 @@ bool LEVEL(statistics_of_lse)(const AttentionShape *s, const Tile *t, const floa
     return exact;
 }
 
-void LEVEL(statistics_again)(const AttentionShape *s, Tile *t, HeadRows k, const Scoring *w, Statistics *stats)
+void LEVEL(statistics_again)(const AttentionShape *s, Tile *t, HeadRows k, Scoring *w, Statistics *stats)
 {
     Softmax state;
     float shrink[TILE_QUERIES];

@@ -13,7 +13,7 @@
 
 enum {
     TILE_QUERIES = 64,
-    TILE_KEYS = 64,
+    TILE_KEYS = 96,
     FEW = 4,                       /* queries up to which lanes run along keys (attention_few.c) */
     NARROW = LANES < 8 ? LANES : 8 /* the narrowest product: columns come in multiples of it */
 };
@@ -41,11 +41,17 @@ typedef struct MaskBuffers {
     int32_t *keep; /* the same, -1 attend, 0 not; NULL: no table */
 } MaskBuffers;
 
+/* The rows of one head of K or V as products want them: floats, and close together. Kept from tile to tile. */
+typedef struct Gathered {
+    float *rows; /* [keys][padded(width)], of which the rows from .. to - 1 are there */
+    int64_t batch, head, from, to;
+} Gathered;
+
 /* What a thread needs to compute scores. */
 typedef struct Scoring {
     float *queries; /* [d][TILE_QUERIES], times scale * log2 e */
-    float *keys;    /* [TILE_KEYS][padded(d)]: a block of keys, where they are not seen in place */
-    float *scores;  /* [TILE_KEYS][TILE_QUERIES] */
+    Gathered keys;
+    float *scores; /* [TILE_KEYS][TILE_QUERIES] */
     MaskBuffers mask;
 } Scoring;
 
@@ -83,8 +89,8 @@ bool LEVEL(block_masked)(const AttentionShape *, const Tile *, int64_t first, in
 void LEVEL(tile_start)(const AttentionShape *, int64_t batch, int64_t head, int64_t index, Tile *);
 
 /* Scores of the tile against the keys first .. first + count - 1, masked, into w->scores. */
-void LEVEL(tile_scores)(const AttentionShape *, const Tile *, HeadRows k, int64_t first, int64_t count,
-                        const Scoring *w, Block *block);
+void LEVEL(tile_scores)(const AttentionShape *, const Tile *, HeadRows k, int64_t first, int64_t count, Scoring *w,
+                        Block *block);
 
 void LEVEL(softmax_start)(Softmax *);
 /* Takes a block in: scores become 2^(score - largest). What was summed before must be multiplied by `shrink`; returns
@@ -94,7 +100,7 @@ bool LEVEL(tile_softmax)(const Tile *, int64_t keys, Softmax *, float *scores, f
 /* From the log-sum-exp [B,H,Q] of the forward pass; false if that is not precise enough. */
 bool LEVEL(statistics_of_lse)(const AttentionShape *, const Tile *, const float *lse, Statistics *stats);
 /* By meeting all keys again. May widen the tile's range of keys, and set its floor. */
-void LEVEL(statistics_again)(const AttentionShape *, Tile *, HeadRows k, const Scoring *w, Statistics *stats);
+void LEVEL(statistics_again)(const AttentionShape *, Tile *, HeadRows k, Scoring *w, Statistics *stats);
 
 /* Scores become probabilities. */
 void LEVEL(tile_probabilities)(const Tile *, int64_t keys, const Statistics *, float *scores);
@@ -109,10 +115,10 @@ void LEVEL(tile_zero_blocked)(const Tile *, int64_t first, int64_t keys, MaskBuf
  * i * step after the result. */
 const float *LEVEL(rows_see)(HeadRows x, int64_t batch, int64_t head, int64_t first, int64_t count, int64_t width,
                              float *buffer, int64_t *step);
-/* The same for rows that a product reads again and again: copied together where scattered(). The head has `all` rows;
- * those of the next block are fetched if they are many. */
+/* Rows of K or V that products read again and again: in place, or gathered where they are bf16 or scattered(). The head
+ * has `all` rows; those of the next block are fetched if they are many. */
 const float *LEVEL(rows_gather)(HeadRows x, int64_t batch, int64_t head, int64_t first, int64_t count, int64_t width,
-                                int64_t all, float *buffer, int64_t *step);
+                                int64_t all, Gathered *gathered, int64_t *step);
 /* copy [count][padded(width)] = rows times factor, and zeros. */
 void LEVEL(rows_copy)(const float *rows, int64_t step, int64_t count, int64_t width, float factor, float *copy);
 /* Rows into memory, in the type they have there. */
@@ -180,7 +186,7 @@ static inline int64_t row_start(HeadRows x, int64_t batch, int64_t head, int64_t
 /* Whether a block of rows would contend for a few sets of the first-level cache, or need a page each. */
 static inline bool scattered(HeadRows x, int64_t width)
 {
-    return x.token_step != width && (x.token_step % 128 == 0 || x.token_step > 512);
+    return x.token_step != width && (x.token_step % 256 == 0 || x.token_step > 512);
 }
 
 /* What a key that may not be seen scores, in units of ln 2. */
@@ -229,11 +235,16 @@ static inline int64_t chunk_of(const Exec *exec, int64_t tasks)
     return larger(1, tasks / (exec->threads * 32));
 }
 
+static inline Gathered cut_gathered(Cutter *c, int64_t rows, int64_t width)
+{
+    return (Gathered){cut(c, rows * padded(width)), -1, -1, 0, 0};
+}
+
 static inline Scoring cut_scoring(const AttentionShape *s, Cutter *c)
 {
     Scoring w;
     w.queries = cut(c, s->width * TILE_QUERIES);
-    w.keys = cut(c, TILE_KEYS * padded(s->width));
+    w.keys = cut_gathered(c, s->keys, s->width);
     w.scores = cut_scores(c);
     w.mask.bias = s->bias.data ? cut(c, TILE_KEYS * TILE_QUERIES) : NULL;
     w.mask.keep = s->keep.data ? (int32_t *)cut(c, TILE_KEYS * TILE_QUERIES) : NULL;
