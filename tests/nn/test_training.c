@@ -15,6 +15,7 @@ extern void *__libc_memalign(size_t alignment, size_t bytes);
 static volatile bool counting;
 static volatile int calls_of_ours, calls_of_libraries;
 
+#ifndef __SANITIZE_ADDRESS__
 static bool of_a_library(const void *caller)
 {
     static const char *const libraries[] = {"libdnnl", "libgomp", "libstdc++"};
@@ -37,7 +38,6 @@ static void count(const void *caller)
         __atomic_fetch_add(&calls_of_ours, 1, __ATOMIC_RELAXED);
 }
 
-#ifndef __SANITIZE_ADDRESS__
 void *malloc(size_t bytes)
 {
     count(__builtin_return_address(0));
