@@ -45,6 +45,7 @@ static const Classifier classifier = {.forward = forward, .classes = classes, .c
 
 const Model skeleton_model = {
     .name = "skeleton",
+    .title = "Skeleton",
     .config = &skeleton_config_table,
     .create = create,
     .destroy = destroy,
