@@ -140,7 +140,7 @@ void golden_output_values(Golden *g, const char *name, DType type, Shape shape, 
     mark(g, x);
     if (!shape_equal(shape, file_shape(x)))
         golden_mismatch(g, "output/%s: shape %s, expected %s", name, shape_text(shape, ours),
-                 shape_text(file_shape(x), theirs));
+                        shape_text(file_shape(x), theirs));
     else if (is_integer(x) != (type != F32))
         golden_mismatch(g, "output/%s: %s, expected %s", name, dtype_name(type), x->type);
     else if (is_integer(x))

@@ -34,15 +34,16 @@ bool golden_params(Golden *g, Params *p, Error *e);
 Tensor *golden_input(Golden *g, const char *name, Error *e);
 const void *golden_values(Golden *g, const char *name, DType type, Shape *shape, Error *e);
 bool golden_has_input(const Golden *g, const char *name);
-void golden_unused(Golden *g, const char *name, const char *reason); /* an input that a correct run rightly leaves alone */
+void golden_unused(Golden *g, const char *name,
+                   const char *reason); /* an input that a correct run rightly leaves alone */
 
 /* Compares output/NAME (loss/NAME). */
 void golden_output(Golden *g, const char *name, Tensor *x);
 void golden_output_values(Golden *g, const char *name, DType type, Shape shape, const void *values);
-__attribute__((format(printf, 2, 3))) void golden_mismatch(Golden *g, const char *format, ...); /* whatever else is wrong */
+__attribute__((format(printf, 2, 3))) void golden_mismatch(Golden *g, const char *format,
+                                                           ...); /* whatever else is wrong */
 void golden_loss(Golden *g, const char *name, float value);
 
 /* Differentiates the sum over the named outputs of output * cotangent (no cotangent in the file: of the output itself), then
  * compares grad/... of the parameters (p may be NULL) and grad_input/... of the inputs. */
 void golden_backward(Golden *g, int n, const char *const *names, Tensor *const *outputs, Params *p);
-

@@ -12,8 +12,8 @@ typedef struct Job {
     void *network; /* the model's own struct */
     Tape *tape;
     Log *log;
-    const char *run;  /* folder, or NULL */
-    double started;   /* seconds, monotonic: when the program began */
+    const char *run; /* folder, or NULL */
+    double started;  /* seconds, monotonic: when the program began */
 } Job;
 
 struct Program; /* common/run/command/command.h */
@@ -36,8 +36,9 @@ typedef struct Workload {
     /* After the last step: the test set, once, and the report. */
     bool (*finish)(Task *task, Job *job, Result *result, Error *e);
     void (*close)(Task *task);
-    bool (*evaluate)(Job *job, Error *e); /* ./eval MODEL CHECKPOINT */
-    void (*rehearse)(Job *job);           /* the shapes of one training step on the meta device: what memory it takes */
+    bool (*evaluate)(Job *job, Error *e);                   /* ./eval MODEL CHECKPOINT */
+    bool (*features)(Job *job, const char *path, Error *e); /* ./eval MODEL CHECKPOINT --features OUT.safetensors */
+    void (*rehearse)(Job *job); /* the shapes of one training step on the meta device: what memory it takes */
 } Workload;
 
 /* ./eval MODEL --<name> ARGUMENT */
@@ -47,8 +48,8 @@ typedef struct ModelView {
 } ModelView;
 
 typedef struct Model {
-    const char *name;  /* of the folder */
-    const char *title; /* as the paper writes it */
+    const char *name;          /* of the folder */
+    const char *title;         /* as the paper writes it */
     const ConfigTable *config; /* the `model:` section: the authors' hyperparameters */
     void *(*create)(const void *config, Params *params);
     void (*destroy)(void *network);
@@ -60,7 +61,7 @@ typedef struct Model {
     bool (*rename)(const char *name, char renamed[static 256]); /* other names in checkpoints, or NULL */
     /* A LoadOptions.adapt with a Tape as its user: weights for another resolution. NULL: none. */
     bool (*adapt)(void *tape, const Param *param, Shape stored, const float *values, float *out);
-    const ModelView *views;                                    /* ends with a NULL name */
+    const ModelView *views; /* ends with a NULL name */
     /* --table N: the paper's rows beside what the weights that are here give. NULL: none yet. */
     bool (*table)(const struct Program *program, int number, const Node *overrides, Error *e);
 } Model;

@@ -137,8 +137,8 @@ static bool bind_sections(Settings *s, Node *top, Error *e)
     return config_bind(&run_table, top, &s->run, e);
 }
 
-Settings *settings_bind(const SettingsTables *tables, Node *tree, const char *config_name, const char *arm, int64_t seed,
-                        Error *e)
+Settings *settings_bind(const SettingsTables *tables, Node *tree, const char *config_name, const char *arm,
+                        int64_t seed, Error *e)
 {
     Settings *s = mem_new(sizeof *s);
     s->tables = *tables;

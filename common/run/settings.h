@@ -25,9 +25,9 @@ typedef struct SettingsTables {
 } SettingsTables;
 
 typedef struct Settings {
-    Node *tree;          /* as laid over each other, unresolved */
-    char *config_name;   /* "tiny" */
-    char *arm;           /* or NULL */
+    Node *tree;        /* as laid over each other, unresolved */
+    char *config_name; /* "tiny" */
+    char *arm;         /* or NULL */
     SettingsTables tables;
     RunKeys run;
     void *model, *data, *train, *eval; /* the bound structs */
@@ -40,8 +40,8 @@ Node *settings_layers(const SettingsTables *tables, const char *folder, const ch
                       Error *e);
 
 /* Binds the tree strictly (it is taken over). `arm` (NULL: none) is laid over first, as is `seed` (-1: the config's). */
-Settings *settings_bind(const SettingsTables *tables, Node *tree, const char *config_name, const char *arm, int64_t seed,
-                        Error *e);
+Settings *settings_bind(const SettingsTables *tables, Node *tree, const char *config_name, const char *arm,
+                        int64_t seed, Error *e);
 void settings_free(Settings *s);
 
 /* Every key with the value it has now: what a run writes to config.yaml and reads again. Free it. */

@@ -103,8 +103,8 @@ static bool load_standing(Trainer *r, const Checkpoint *c, Error *e)
         return false;
     standing_from_bits(&r->at, bits);
     if (r->at.step < 0 || r->at.step > r->task->epochs * r->task->steps)
-        return error_set(e, "%s: step %lld of a run of %lld steps", tensor_file_path(c->state),
-                         (long long)r->at.step, (long long)(r->task->epochs * r->task->steps));
+        return error_set(e, "%s: step %lld of a run of %lld steps", tensor_file_path(c->state), (long long)r->at.step,
+                         (long long)(r->task->epochs * r->task->steps));
     return true;
 }
 
@@ -138,8 +138,9 @@ static bool write_row(Trainer *r, double lr, const double *figures, Error *e)
     if (!metrics_add(r->metrics, r->at.step, values, e))
         return false;
     for (int i = 0; i < TRAIN_COLUMNS + task->figure_count; i++)
-        if (isfinite(values[i]) && !events_scalar(r->events, i < TRAIN_COLUMNS ? tags[i] : task->figures[i - TRAIN_COLUMNS],
-                                                  r->at.step, values[i], e))
+        if (isfinite(values[i]) &&
+            !events_scalar(r->events, i < TRAIN_COLUMNS ? tags[i] : task->figures[i - TRAIN_COLUMNS], r->at.step,
+                           values[i], e))
             return false;
     return true;
 }
@@ -150,7 +151,8 @@ static bool open_files(Trainer *r, Error *e)
     for (int i = 0; i < r->task->figure_count; i++)
         columns[TRAIN_COLUMNS + i] = r->task->figures[i];
     char *path = path_join(r->options->run, "metrics.csv");
-    r->metrics = metrics_open(path, columns, TRAIN_COLUMNS + r->task->figure_count, r->options->resume ? r->at.step : -1, e);
+    r->metrics =
+        metrics_open(path, columns, TRAIN_COLUMNS + r->task->figure_count, r->options->resume ? r->at.step : -1, e);
     mem_free(path);
     if (r->metrics)
         r->events = events_open(r->options->run, r->at.step + 1, e);
@@ -195,8 +197,10 @@ static bool one_step(Trainer *r, int64_t epoch, int64_t step, double *lr, Error 
     if (!good)
         return false;
     if (!isfinite(result.loss))
-        return error_set(e, "the loss became %g at epoch %lld, step %lld; lower train.lr, or resume from the last "
-                            "checkpoint with another one", result.loss, (long long)epoch + 1, (long long)step + 1);
+        return error_set(e,
+                         "the loss became %g at epoch %lld, step %lld; lower train.lr, or resume from the last "
+                         "checkpoint with another one",
+                         result.loss, (long long)epoch + 1, (long long)step + 1);
     *lr = task->learning_rate(task, epoch, step);
     optimizer_step(task->optimizer, r->tape, *lr);
     tape_reset(r->tape);
@@ -240,8 +244,9 @@ TrainerEnd trainer_run(Task *task, Tape *t, const TrainerOptions *options, Error
     TrainerEnd end = TRAINER_FAILED;
     if ((!options->resume || resume(&r, e)) && open_files(&r, e)) {
         task->seek(task, r.at.step / task->steps, r.at.step % task->steps);
-        progress_begin(&r.progress, options->log,
-                       &(ProgressPlan){.epochs = task->epochs, .steps = task->steps, .done = r.at.step, .unit = task->unit});
+        progress_begin(
+            &r.progress, options->log,
+            &(ProgressPlan){.epochs = task->epochs, .steps = task->steps, .done = r.at.step, .unit = task->unit});
         catch_signals();
         end = loop(&r, e);
     }

@@ -7,8 +7,8 @@
 enum { TASK_FIGURES = 16 };
 
 typedef struct StepResult {
-    int64_t count;           /* images, tokens: what rates count */
-    double loss, accuracy;   /* means over the step; accuracy NaN: the task has none */
+    int64_t count;         /* images, tokens: what rates count */
+    double loss, accuracy; /* means over the step; accuracy NaN: the task has none */
 } StepResult;
 
 /* One stage of training. `figures` are what a validation gives; the first decides which checkpoint is the best. */
@@ -16,7 +16,7 @@ typedef struct Task Task;
 struct Task {
     void *own;
     int epochs;
-    int64_t steps; /* in an epoch */
+    int64_t steps;    /* in an epoch */
     const char *unit; /* "images" */
     Params *params;
     Optimizer *optimizer;
@@ -35,8 +35,8 @@ struct Task {
 typedef struct TrainerOptions {
     const char *run; /* its folder */
     Log *log;
-    const char *resume;  /* the checkpoint folder to go on from, or NULL */
-    double save_seconds; /* between checkpoints inside an epoch */
+    const char *resume;            /* the checkpoint folder to go on from, or NULL */
+    double save_seconds;           /* between checkpoints inside an epoch */
     const MetadataEntry *metadata; /* for the checkpoints: model, config, ... */
     int metadata_count;
 } TrainerOptions;

@@ -48,9 +48,11 @@ static PatchEmbed patch_embed_new(const CrossvitConfig *c, Params *p, int b)
     if (!c->multi_conv) {
         e.layers[e.count++] = conv2d_new(p, "proj", in, width, patch, (Convolve){.stride = patch});
     } else {
-        Convolve second = patch == 12 ? (Convolve){.stride = 3, .relu = true} : (Convolve){.stride = 2, .pad = 1, .relu = true};
+        Convolve second =
+            patch == 12 ? (Convolve){.stride = 3, .relu = true} : (Convolve){.stride = 2, .pad = 1, .relu = true};
         Convolve third = patch == 12 ? (Convolve){.stride = 1, .pad = 1} : (Convolve){.stride = 2, .pad = 1};
-        e.layers[e.count++] = conv2d_new(p, "proj.0", in, width / 4, 7, (Convolve){.stride = 4, .pad = 3, .relu = true});
+        e.layers[e.count++] =
+            conv2d_new(p, "proj.0", in, width / 4, 7, (Convolve){.stride = 4, .pad = 3, .relu = true});
         e.layers[e.count++] = conv2d_new(p, "proj.2", width / 4, width / 2, 3, second);
         e.layers[e.count++] = conv2d_new(p, "proj.4", width / 2, width, 3, third);
     }
@@ -157,12 +159,12 @@ static Tensor *embed(Tape *t, const Crossvit *m, int b, Tensor *x)
     const Branch *branch = &m->branches[b];
     Scope s = scope_open(t);
     if (tensor_dim(x, 2) != branch->side)
-        x = tape_show(t, resize_bicubic(t, x, branch->side, branch->side), "image%d", b);   /* [B,3,I,I]  */
+        x = tape_show(t, resize_bicubic(t, x, branch->side, branch->side), "image%d", b); /* [B,3,I,I]  */
     for (int i = 0; i < branch->patch_embed.count; i++)
-        x = conv2d(t, &branch->patch_embed.layers[i], x);                                   /* [B,C,g,g]  */
-    Tensor *patches = tape_show(t, tokens_from_map(t, x), "patches%d", b);                  /* [B,N,C]    */
-    Tensor *cls = expand(t, branch->cls_token, tensor_dim(x, 0));                           /* [B,1,C]    */
-    Tensor *tokens = add_rows(t, concat2(t, 1, cls, patches), branch->pos_embed);           /* [B,1+N,C]  */
+        x = conv2d(t, &branch->patch_embed.layers[i], x);                         /* [B,C,g,g]  */
+    Tensor *patches = tape_show(t, tokens_from_map(t, x), "patches%d", b);        /* [B,N,C]    */
+    Tensor *cls = expand(t, branch->cls_token, tensor_dim(x, 0));                 /* [B,1,C]    */
+    Tensor *tokens = add_rows(t, concat2(t, 1, cls, patches), branch->pos_embed); /* [B,1+N,C]  */
     return scope_close(t, s, dropout(t, tokens, m->dropout, branch->site));
 }
 
@@ -190,7 +192,7 @@ static void run_stage(Tape *t, const Crossvit *m, int s, Scope scope, Tensor *to
 static Tensor *classify(Tape *t, const Branch *branch, int b, Tensor *tokens)
 {
     Scope s = scope_open(t);
-    Tensor *cls = layer_norm(t, &branch->norm, narrow(t, tokens, 1, 0, 1));                /* [B,1,C]     */
+    Tensor *cls = layer_norm(t, &branch->norm, narrow(t, tokens, 1, 0, 1)); /* [B,1,C]     */
     cls = tape_show(t, reshape(t, cls, SHAPE(tensor_dim(cls, 0), branch->width)), "cls%d", b);
     return scope_close(t, s, tape_show(t, linear(t, &branch->head, cls), "branch_logits%d", b));
 }
@@ -224,8 +226,8 @@ Tensor *crossvit_resize_positions(Tape *t, Tensor *pos_embed, int64_t grid)
 {
     Scope s = scope_open(t);
     int64_t patches = tensor_dim(pos_embed, 1) - 1, old = (int64_t)(sqrt((double)patches) + 0.5);
-    Tensor *map = map_from_tokens(t, narrow(t, pos_embed, 1, 1, patches), old, old);        /* [1,C,g,g]    */
-    Tensor *resized = tokens_from_map(t, resize_bicubic(t, map, grid, grid));               /* [1,g'^2,C]   */
+    Tensor *map = map_from_tokens(t, narrow(t, pos_embed, 1, 1, patches), old, old); /* [1,C,g,g]    */
+    Tensor *resized = tokens_from_map(t, resize_bicubic(t, map, grid, grid));        /* [1,g'^2,C]   */
     return scope_close(t, s, concat2(t, 1, narrow(t, pos_embed, 1, 0, 1), resized));
 }
 

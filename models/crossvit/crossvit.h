@@ -8,12 +8,12 @@
 
 enum { BRANCHES = 2 };
 
-typedef enum FusionScheme { /* paper, section 3.2, figure 3 */
-    FUSION_CROSS_ATTENTION, /* (d), eq. 3-6: what CrossViT is */
-    FUSION_NONE,
-    FUSION_CLASS_TOKEN,  /* (b), eq. 2 */
-    FUSION_PAIRWISE,     /* (c) */
-    FUSION_ALL_ATTENTION /* (a), eq. 1 */
+typedef enum FusionScheme {                         /* paper, section 3.2, figure 3 */
+                            FUSION_CROSS_ATTENTION, /* (d), eq. 3-6: what CrossViT is */
+                            FUSION_NONE,
+                            FUSION_CLASS_TOKEN,  /* (b), eq. 2 */
+                            FUSION_PAIRWISE,     /* (c) */
+                            FUSION_ALL_ATTENTION /* (a), eq. 1 */
 } FusionScheme;
 
 typedef enum BranchChoice { BRANCH_BOTH, BRANCH_SMALL, BRANCH_LARGE } BranchChoice;

@@ -51,11 +51,11 @@ static CrossAttention cross_attention_new(Params *p, const char *name, const Cro
 static Tensor *cross_attention(Tape *t, const CrossAttention *a, Tensor *tokens, const char *name)
 {
     Scope s = scope_open(t);
-    Tensor *cls = narrow(t, tokens, 1, 0, 1);                            /* [B,1,C]     */
-    Tensor *u = layer_norm(t, &a->norm1, tokens);                        /* [B,1+N,C]   */
-    Tensor *q = linear(t, &a->wq, narrow(t, u, 1, 0, 1));                /* [B,1,C]     */
-    q = split_heads(t, q, a->heads);                                     /* [B,1,H,d]   */
-    Tensor *k = split_heads(t, linear(t, &a->wk, u), a->heads);          /* [B,1+N,H,d] */
+    Tensor *cls = narrow(t, tokens, 1, 0, 1);                   /* [B,1,C]     */
+    Tensor *u = layer_norm(t, &a->norm1, tokens);               /* [B,1+N,C]   */
+    Tensor *q = linear(t, &a->wq, narrow(t, u, 1, 0, 1));       /* [B,1,C]     */
+    q = split_heads(t, q, a->heads);                            /* [B,1,H,d]   */
+    Tensor *k = split_heads(t, linear(t, &a->wk, u), a->heads); /* [B,1+N,H,d] */
     Tensor *v = split_heads(t, linear(t, &a->wv, u), a->heads);
     if (tape_watched(t))
         tape_show(t, attention_probabilities(t, &a->spec, q, k), "%s", name); /* [B,H,1,1+N] */
@@ -70,17 +70,17 @@ static Tensor *visit(Tape *t, const Fusion *f, int b, Tensor *const tokens[BRANC
     Scope s = scope_open(t);
     Tensor *x = tokens[b], *other = tokens[1 - b];
     int64_t n = tensor_dim(x, 1) - 1, n_other = tensor_dim(other, 1) - 1;
-    Tensor *query = project(t, &f->project[b], narrow(t, x, 1, 0, 1));              /* [B,1,C_o]     */
+    Tensor *query = project(t, &f->project[b], narrow(t, x, 1, 0, 1)); /* [B,1,C_o]     */
     tape_show(t, query, "stage%d.projected%d", stage, b);
-    Tensor *y = concat2(t, 1, query, narrow(t, other, 1, 1, n_other));              /* [B,1+N_o,C_o] */
+    Tensor *y = concat2(t, 1, query, narrow(t, other, 1, 1, n_other)); /* [B,1+N_o,C_o] */
     for (int j = 0; j < f->block_count; j++) {
         char name[64];
         snprintf(name, sizeof name, "stage%d.attention%d", stage, b);
-        y = cross_attention(t, &f->blocks[b][j], y, name);                          /* [B,1,C_o]     */
+        y = cross_attention(t, &f->blocks[b][j], y, name); /* [B,1,C_o]     */
     }
     tape_show(t, y, "stage%d.fused%d", stage, b);
-    Tensor *cls = project(t, &f->revert[b], y);                                     /* [B,1,C_b]     */
-    return scope_close(t, s, concat2(t, 1, cls, narrow(t, x, 1, 1, n)));            /* [B,1+N_b,C_b] */
+    Tensor *cls = project(t, &f->revert[b], y);                          /* [B,1,C_b]     */
+    return scope_close(t, s, concat2(t, 1, cls, narrow(t, x, 1, 1, n))); /* [B,1+N_b,C_b] */
 }
 
 /* ---- The ablation's other schemes */
@@ -96,14 +96,15 @@ static void fuse_class_tokens(Tape *t, const Fusion *f, Tensor *tokens[BRANCHES]
 {
     Tensor *sum = summed_class_token(t, f, tokens);
     for (int b = 0; b < BRANCHES; b++)
-        tokens[b] = concat2(t, 1, project(t, &f->revert[b], sum),
-                            narrow(t, tokens[b], 1, 1, tensor_dim(tokens[b], 1) - 1));
+        tokens[b] =
+            concat2(t, 1, project(t, &f->revert[b], sum), narrow(t, tokens[b], 1, 1, tensor_dim(tokens[b], 1) - 1));
 }
 
 /* Patches [B,g^2,C] on another grid [B,to^2,C]: which interpolation the authors used is not known; bicubic here. */
 static Tensor *regrid(Tape *t, Tensor *patches, int from, int to)
 {
-    return from == to ? patches : tokens_from_map(t, resize_bicubic(t, map_from_tokens(t, patches, from, from), to, to));
+    return from == to ? patches
+                      : tokens_from_map(t, resize_bicubic(t, map_from_tokens(t, patches, from, from), to, to));
 }
 
 /* Class tokens are summed, and so are patches at the same place, each branch on its own grid. */

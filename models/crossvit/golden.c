@@ -72,7 +72,8 @@ static bool forward_drop_path(Golden *g, Error *e)
         good = compare_forward(g, &l, e);
         tape_replay(golden_tape(g), NULL);
         if (good && (replay.overrun || replay.used != replay.count))
-            golden_mismatch(g, "input/u: %lld numbers were used of %lld", (long long)replay.used, (long long)replay.count);
+            golden_mismatch(g, "input/u: %lld numbers were used of %lld", (long long)replay.used,
+                            (long long)replay.count);
     }
     loaded_free(&l);
     return good;
@@ -191,7 +192,8 @@ static bool check_labels(const int64_t *labels, int64_t rows, int64_t classes, E
 {
     for (int64_t i = 0; i < rows; i++)
         if (labels[i] < 0 || labels[i] >= classes)
-            return error_set(e, "input/labels: %lld is not one of %lld classes", (long long)labels[i], (long long)classes);
+            return error_set(e, "input/labels: %lld is not one of %lld classes", (long long)labels[i],
+                             (long long)classes);
     return true;
 }
 
@@ -309,8 +311,11 @@ static bool lr_schedule(Golden *g, Error *e)
     ScheduleConfig c;
     if (!golden_config(g, &schedule_table, &c))
         return true;
-    CosineSchedule s = {.peak = c.lr * c.batch_size / 512, .floor = c.min_lr, .start = c.warmup_lr,
-                        .warmup = c.warmup_epochs, .total = c.epochs};
+    CosineSchedule s = {.peak = c.lr * c.batch_size / 512,
+                        .floor = c.min_lr,
+                        .start = c.warmup_lr,
+                        .warmup = c.warmup_epochs,
+                        .total = c.epochs};
     float *rates = mem_new((size_t)c.epochs * sizeof *rates);
     for (int epoch = 0; epoch < c.epochs; epoch++)
         rates[epoch] = (float)(1e6 * schedule_timm_cosine(&s, epoch));

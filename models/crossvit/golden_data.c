@@ -109,7 +109,8 @@ static bool read_draws(const TrainTransformConfig *c, const ImageTransform *t, T
     if (c->crop_count != (t->crop == CROP_PADDED ? 2 : 4) || (c->erase && c->erase_count != 4))
         return error_set(e, "config: crop or erase does not have the expected count of numbers");
     if (t->crop == CROP_PADDED) /* given in the padded image */
-        d->crop = (Box){.top = c->crop[0] - t->padding, .left = c->crop[1] - t->padding, .height = t->size, .width = t->size};
+        d->crop =
+            (Box){.top = c->crop[0] - t->padding, .left = c->crop[1] - t->padding, .height = t->size, .width = t->size};
     else
         d->crop = (Box){.top = c->crop[0], .left = c->crop[1], .height = c->crop[2], .width = c->crop[3]};
     if (c->erase)
@@ -138,7 +139,8 @@ static bool compare_train(Golden *g, const ImageTransform *t, const TransformDra
     transform_train(t, draws, image, &noise, &scratch, out);
     golden_output_values(g, "x", F32, SHAPE(3, t->size, t->size), out);
     if (replay.overrun || replay.used != replay.count)
-        golden_mismatch(g, "input/noise: %lld numbers were used of %lld", (long long)replay.used, (long long)replay.count);
+        golden_mismatch(g, "input/noise: %lld numbers were used of %lld", (long long)replay.used,
+                        (long long)replay.count);
     mem_free(out);
     transform_scratch_free(&scratch);
     return true;
@@ -146,7 +148,8 @@ static bool compare_train(Golden *g, const ImageTransform *t, const TransformDra
 
 static bool box_inside(Box b, int height, int width)
 {
-    return b.top >= 0 && b.left >= 0 && b.height > 0 && b.width > 0 && b.top + b.height <= height && b.left + b.width <= width;
+    return b.top >= 0 && b.left >= 0 && b.height > 0 && b.width > 0 && b.top + b.height <= height &&
+           b.left + b.width <= width;
 }
 
 bool golden_train_transform(Golden *g, Error *e)
@@ -158,9 +161,10 @@ bool golden_train_transform(Golden *g, Error *e)
     TransformDraws draws;
     Image image = {0};
     bool good = read_draws(&c, &t, &draws, e) && read_image(g, &image, e);
-    if (good && (t.crop == CROP_RESIZED ? !box_inside(draws.crop, image.height, image.width)
-                                        : !box_inside((Box){draws.crop.top + t.padding, draws.crop.left + t.padding, t.size, t.size},
-                                                      image.height + 2 * t.padding, image.width + 2 * t.padding)))
+    if (good && (t.crop == CROP_RESIZED
+                     ? !box_inside(draws.crop, image.height, image.width)
+                     : !box_inside((Box){draws.crop.top + t.padding, draws.crop.left + t.padding, t.size, t.size},
+                                   image.height + 2 * t.padding, image.width + 2 * t.padding)))
         good = error_set(e, "config: crop lies outside the image");
     if (good && draws.erased && !box_inside(draws.erase, t.size, t.size))
         good = error_set(e, "config: erase lies outside the image");

@@ -9,7 +9,7 @@
 #include <stdlib.h>
 
 typedef struct Row {
-    const char *config; /* of models/crossvit/configs, NULL: none of ours */
+    const char *config;  /* of models/crossvit/configs, NULL: none of ours */
     const char *changes; /* flow YAML over it, or NULL */
     const char *name;
     double top1, gflops, params; /* the paper's */
@@ -120,7 +120,8 @@ static bool print_row(const Program *p, const Row *row, const Node *overrides, E
     }
     if (row->timm1 > 0)
         snprintf(timm, sizeof timm, "%.3f / %.3f", row->timm1, row->timm5);
-    printf("| %-17s | %5.1f | %5.1f | %5.1f | %s | %s |\n", row->name, row->top1, row->params, row->gflops, counts, timm);
+    printf("| %-17s | %5.1f | %5.1f | %5.1f | %s | %s |\n", row->name, row->top1, row->params, row->gflops, counts,
+           timm);
     char *weights = find_weights(row->weights);
     bool good = true;
     Error missing;
@@ -140,7 +141,8 @@ bool crossvit_table(const struct Program *program, int number, const Node *overr
     const Row *rows = number == 2 ? table2 : number == 6 ? table6 : number == 8 ? table8 : NULL;
     if (!rows)
         return error_set(e, "--table %d: the tables here are 2 (ImageNet), 6 (fusion) and 8 (single branches)", number);
-    printf("| model | paper top-1 %% | paper M parameters | paper GFLOPs | ours: M parameters | ours: GMACs | authors' weights, "
+    printf("| model | paper top-1 %% | paper M parameters | paper GFLOPs | ours: M parameters | ours: GMACs | authors' "
+           "weights, "
            "measured by timm: top-1 / top-5 |\n|---|---|---|---|---|---|---|\n");
     for (const Row *row = rows; row->name; row++)
         if (!print_row(program, row, overrides, e))

@@ -62,7 +62,8 @@ static void seek_map(void *user, Tape *t, const char *name, Tensor *p)
         int grid = 1;
         while ((int64_t)grid * grid < patches)
             grid++;
-        float *values = mem_new((size_t)(heads * keys) * sizeof *values), *mean = mem_new((size_t)patches * sizeof *mean);
+        float *values = mem_new((size_t)(heads * keys) * sizeof *values),
+              *mean = mem_new((size_t)patches * sizeof *mean);
         tensor_read(t, p, values);
         for (int64_t h = 0; h < heads; h++)
             for (int64_t i = 0; i < patches; i++)
@@ -70,7 +71,9 @@ static void seek_map(void *user, Tape *t, const char *name, Tensor *p)
         mem_free(values);
         s->maps[s->count++] = (AttentionMap){.name = b ? "the large branch's class token, over the small patches"
                                                        : "the small branch's class token, over the large patches",
-                                             .height = grid, .width = grid, .weights = mean};
+                                             .height = grid,
+                                             .width = grid,
+                                             .weights = mean};
     }
 }
 
@@ -89,7 +92,8 @@ static int attention(Tape *t, const void *network, Tensor *x, AttentionMap *maps
 static bool adapt(void *tape, const Param *param, Shape stored, const float *values, float *out)
 {
     const Shape wanted = param->value.shape;
-    if (strncmp(param->name, "pos_embed.", 10) || stored.rank != 3 || stored.dim[0] != 1 || stored.dim[2] != wanted.dim[2])
+    if (strncmp(param->name, "pos_embed.", 10) || stored.rank != 3 || stored.dim[0] != 1 ||
+        stored.dim[2] != wanted.dim[2])
         return false;
     int64_t grid = 1, old = 1;
     while (grid * grid < wanted.dim[1] - 1)
@@ -121,7 +125,8 @@ static bool show_attention(Job *job, const char *path, Error *e)
 }
 
 static const ModelView views[] = {
-    {"--attention", "IMAGE", "draws what the class token of either branch attends to into attention.png", show_attention},
+    {"--attention", "IMAGE", "draws what the class token of either branch attends to into attention.png",
+     show_attention},
     {0},
 };
 

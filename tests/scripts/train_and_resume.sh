@@ -54,6 +54,6 @@ expect 2 'has finished' "$crossvit" train --resume runs/crossvit/whole
 expect 2 'no unfinished run' "$crossvit" train --resume
 
 # A finished run is evaluated, and what its weights give is what the run said.
-"$crossvit" eval $run/checkpoints/last >eval.txt || fail "evaluating a checkpoint"
+"$crossvit" eval $run >eval.txt || fail "evaluating a checkpoint"
 [ "$(grep -o 'top-1 [0-9.]*' eval.txt | head -n 1)" = "$(grep 'test:' whole.txt | grep -o 'top-1 [0-9.]*')" ] || fail "eval and the run disagree"
 finish

@@ -37,6 +37,8 @@ expect 2 'does not fit|none of the named configs' "$crossvit" eval $weights conf
 expect 2 'not a golden file' "$crossvit" eval --golden $weights
 printf 'junk' >junk.pth
 expect 2 'junk.pth' "$crossvit" eval junk.pth
+"$crossvit" eval --attention "$root/docs/report.png" >/dev/null && [ -s attention.png ] || fail "--attention draws nothing"
+"$crossvit" eval runs/crossvit/default --features features.safetensors >/dev/null && [ -s features.safetensors ] || fail "--features writes nothing"
 printf 'junk' >junk.jpg
 expect 2 'junk.jpg' "$crossvit" eval --attention junk.jpg
 finish

@@ -40,6 +40,10 @@ static float *read_image(const Job *job, const char *path, int *channels, Error 
                           error_prefix(e, "%s", path));
     if (good && *channels == 1)
         make_gray(&image);
+    if (good && transform.crop != CROP_RESIZED && (image.width != d->input_size || image.height != d->input_size)) {
+        transform.crop = CROP_RESIZED; /* a picture from elsewhere: its centre, at the network's size */
+        transform.crop_ratio = 1;
+    }
     if (good) {
         Random none = {0};
         pixels = mem_new((size_t)(*channels * d->input_size * d->input_size) * sizeof *pixels);
@@ -67,8 +71,8 @@ static void say_classes(const Job *job, const float *logits, int classes)
                 log_line(job->log, "class %4d  %5.1f %%", c, 100.0 * exp((double)logits[c]) / sum);
 }
 
-static bool draw(const Job *job, const float *pixels, int channels, const AttentionMap *maps, int count, const char *out,
-                 Error *e)
+static bool draw(const Job *job, const float *pixels, int channels, const AttentionMap *maps, int count,
+                 const char *out, Error *e)
 {
     const DataConfig *d = job->settings->data;
     Image plain = {0}, large = {0}, overlaid[MAPS] = {0}, all = {0};
@@ -101,7 +105,8 @@ static bool draw(const Job *job, const float *pixels, int channels, const Attent
 bool classification_show_attention(Job *job, const char *image, const char *out, Error *e)
 {
     const Classifier *c = job->model->workload_hooks;
-    int channels, classes = c->classes(job->settings->model), side = ((const DataConfig *)job->settings->data)->input_size;
+    int channels, classes = c->classes(job->settings->model),
+                  side = ((const DataConfig *)job->settings->data)->input_size;
     float *pixels = read_image(job, image, &channels, e);
     if (!pixels)
         return false;

@@ -67,12 +67,14 @@ extern const Workload classification_workload;
 /* Counts of one pass over a data set. */
 typedef struct Tally {
     int64_t count;
-    double loss;                       /* sum */
+    double loss; /* sum */
     int64_t top1, top5;
-    int64_t parts[CLASSIFIER_PARTS];   /* top-1 of the parts alone; -1: this configuration has no such part */
-    int64_t *confusion;                /* [classes, classes] */
-    float *probability;                /* [samples of the set] of the true class, NULL: not wanted */
-    int32_t *predicted;                /* likewise */
+    int64_t parts[CLASSIFIER_PARTS]; /* top-1 of the parts alone; -1: this configuration has no such part */
+    int64_t *confusion;              /* [classes, classes] */
+    float *probability;              /* [samples of the set] of the true class, NULL: not wanted */
+    int32_t *predicted;              /* likewise */
+    float *logits;                   /* likewise [samples, classes] */
+    int64_t *labels;                 /* likewise */
 } Tally;
 
 bool classification_evaluate(Job *job, Dataset *data, const ImageTransform *transform, Tally *tally, Error *e);

@@ -33,8 +33,9 @@ static const ConfigField data_rows[] = {
     {CONFIG_INT("input_size", DataConfig, input_size, .value = "224", .range = "[1, 4096]",
                 .help = "side of the square that the network gets")},
     {CONFIG_ENUM("crop", DataConfig, crop, CONFIG_WORDS("none", "padded", "resized"), .value = "resized",
-                 .help = "none: images have that side; padded: zeros around, then a random window; resized: a random box, "
-                         "resized")},
+                 .help =
+                     "none: images have that side; padded: zeros around, then a random window; resized: a random box, "
+                     "resized")},
     {CONFIG_INT("padding", DataConfig, padding, .value = "4", .range = "[0, 1024]", .help = "for crop: padded")},
     {CONFIG_NUMBER_ARRAY("scale", DataConfig, scale, .value = "[0.08, 1]", .range = "(0, 1]",
                          .help = "share of the area that a random box has")},
@@ -61,7 +62,8 @@ static const ConfigField data_rows[] = {
 };
 
 static const ConfigField train_rows[] = {
-    {CONFIG_INT("epochs", TrainConfig, epochs, .value = "300", .range = "[1, 1000000]", .help = "passes over the data")},
+    {CONFIG_INT("epochs", TrainConfig, epochs, .value = "300", .range = "[1, 1000000]",
+                .help = "passes over the data")},
     {CONFIG_INT("batch_size", TrainConfig, batch_size, .value = "64", .range = "[1, 1000000]",
                 .help = "images in a step, of all ranks together")},
     {CONFIG_ENUM("optimizer", TrainConfig, optimizer, CONFIG_WORDS("adamw", "sgd"), .value = "adamw",
@@ -109,7 +111,8 @@ static const ConfigField eval_rows[] = {
                 .help = "images at a time; results do not depend on it")},
 };
 
-const ConfigTable classification_data_table = {CONFIG_STRUCT(DataConfig), CONFIG_ROWS(data_rows), .resolve = resolve_data};
+const ConfigTable classification_data_table = {CONFIG_STRUCT(DataConfig), CONFIG_ROWS(data_rows),
+                                               .resolve = resolve_data};
 const ConfigTable classification_train_table = {CONFIG_STRUCT(TrainConfig), CONFIG_ROWS(train_rows),
                                                 .resolve = resolve_train};
 const ConfigTable classification_eval_table = {CONFIG_STRUCT(EvalConfig), CONFIG_ROWS(eval_rows)};

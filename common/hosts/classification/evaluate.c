@@ -54,6 +54,10 @@ static void count_batch(Tally *tally, const Batch *batch, const float *logits, f
             tally->probability[batch->indices[i]] = (float)exp(log_p);
         if (tally->predicted)
             tally->predicted[batch->indices[i]] = predicted;
+        if (tally->logits)
+            memcpy(tally->logits + batch->indices[i] * classes, row, (size_t)classes * sizeof *row);
+        if (tally->labels)
+            tally->labels[batch->indices[i]] = label;
         for (int p = 0; p < CLASSIFIER_PARTS; p++)
             if (parts[p])
                 tally->parts[p] += classification_rank(parts[p] + (int64_t)i * classes, classes, label) == 0;
@@ -64,7 +68,8 @@ static void forward_batch(Job *job, const Batch *batch, Tally *tally, float *hos
 {
     const Classifier *c = job->model->workload_hooks;
     int classes = c->classes(job->settings->model);
-    Tensor *x = tensor_from(job->tape, F32, SHAPE(batch->rows, batch->channels, batch->size, batch->size), batch->images);
+    Tensor *x =
+        tensor_from(job->tape, F32, SHAPE(batch->rows, batch->channels, batch->size, batch->size), batch->images);
     Tensor *parts[CLASSIFIER_PARTS] = {0};
     Tensor *logits = c->forward(job->tape, job->network, x, parts);
     tensor_read(job->tape, logits, host);

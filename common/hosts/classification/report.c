@@ -58,8 +58,8 @@ static void add_chart(Report *r, const MetricsTable *m, const char *title, const
                 }
         series[i] = (ReportSeries){names[i], x, y, count};
     }
-    report_curves(r, &(ReportChart){.title = title, .x_label = "epoch", .series = series, .series_count = 2,
-                                    .percent = percent});
+    report_curves(
+        r, &(ReportChart){.title = title, .x_label = "epoch", .series = series, .series_count = 2, .percent = percent});
     mem_free(points);
     mem_free(steps);
     mem_free(epochs);
@@ -218,8 +218,9 @@ static bool add_galleries(Report *r, Gallery *g, Error *e)
 {
     int count = (int)MIN((int64_t)SHOWN, g->test->count);
     int64_t indices[SHOWN];
-    report_section(r, "Test images", "The bar is the probability that the network gave to the true class. Beside each image "
-                                     "lies what its class token attends to, where the model has one.");
+    report_section(r, "Test images",
+                   "The bar is the probability that the network gave to the true class. Beside each image "
+                   "lies what its class token attends to, where the model has one.");
     find_worst(g->tally, g->test->count, indices, count);
     if (!add_gallery(r, g, "The worst", indices, count, e))
         return false;
@@ -243,8 +244,11 @@ static void add_config_and_machine(Report *r, const Job *job)
     Readable memory = readable_bytes((double)m.memory);
     snprintf(cores, sizeof cores, "%d usable, kernels for %s", m.usable, m.level);
     report_pairs(r, "Machine",
-                 (const ReportPair[]){{"processor", m.cpu}, {"processors", cores}, {"memory", memory.text},
-                                      {"system", m.system}, {"compiler", m.compiler}},
+                 (const ReportPair[]){{"processor", m.cpu},
+                                      {"processors", cores},
+                                      {"memory", memory.text},
+                                      {"system", m.system},
+                                      {"compiler", m.compiler}},
                  5);
 }
 
@@ -252,8 +256,9 @@ bool classification_report(Job *job, Dataset *test, const ImageTransform *transf
 {
     const DataConfig *d = job->settings->data;
     char *title = str_format("%s on %s", job->model->title, d->set), *path = path_join(job->run, "report.html");
-    char *subtitle = str_format("config %s%s%s, seed %lld", job->settings->config_name, job->settings->arm ? ", arm " : "",
-                                job->settings->arm ? job->settings->arm : "", (long long)job->settings->run.seed);
+    char *subtitle =
+        str_format("config %s%s%s, seed %lld", job->settings->config_name, job->settings->arm ? ", arm " : "",
+                   job->settings->arm ? job->settings->arm : "", (long long)job->settings->run.seed);
     Report *r = report_begin(title, subtitle);
     add_figures(r, job, tally);
     report_section(r, "Training", NULL);

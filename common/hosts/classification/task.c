@@ -93,8 +93,9 @@ static bool train_step(Task *task, Tape *t, int64_t epoch, StepResult *result, E
     result->count = batch->rows;
     result->loss = tensor_scalar(t, loss);
     tensor_read(t, logits, c->targets); /* the targets have been used */
-    result->accuracy = mix.mode == MIX_NONE ? (double)count_right(c->targets, batch->labels, batch->rows, classes) / batch->rows
-                                            : NAN; /* a mixed image has no single right answer */
+    result->accuracy = mix.mode == MIX_NONE
+                           ? (double)count_right(c->targets, batch->labels, batch->rows, classes) / batch->rows
+                           : NAN; /* a mixed image has no single right answer */
     return true;
 }
 
@@ -220,8 +221,9 @@ static Task *open_task(Job *job, Error *e)
     int64_t classes = classifier_of(job)->classes(s->model);
     c->tally.confusion = mem_new((size_t)(classes * classes) * sizeof *c->tally.confusion);
     c->targets = mem_new((size_t)(config->batch_size * classes) * sizeof *c->targets);
-    bool good = classification_train_data(s, &c->train, &c->held, e) && (c->test = classification_test_data(s, e)) != NULL &&
-                check_classes(c, e) && load_start(job, e) && (c->loader = open_train_loader(c, e)) != NULL;
+    bool good = classification_train_data(s, &c->train, &c->held, e) &&
+                (c->test = classification_test_data(s, e)) != NULL && check_classes(c, e) && load_start(job, e) &&
+                (c->loader = open_train_loader(c, e)) != NULL;
     if (!good) {
         close_task(task);
         return NULL;
@@ -229,13 +231,14 @@ static Task *open_task(Job *job, Error *e)
     task->steps = loader_steps(c->loader);
     c->schedule = schedule_of(config, task->steps);
     name_figures(c);
-    task->optimizer = optimizer_new(&(OptimizerOptions){.kind = config->optimizer == OPT_SGD ? OPTIMIZER_SGD : OPTIMIZER_ADAMW,
-                                                        .beta1 = config->beta1,
-                                                        .beta2 = config->beta2,
-                                                        .eps = config->eps,
-                                                        .momentum = config->momentum,
-                                                        .weight_decay = config->weight_decay},
-                                    job->params);
+    task->optimizer =
+        optimizer_new(&(OptimizerOptions){.kind = config->optimizer == OPT_SGD ? OPTIMIZER_SGD : OPTIMIZER_ADAMW,
+                                          .beta1 = config->beta1,
+                                          .beta2 = config->beta2,
+                                          .eps = config->eps,
+                                          .momentum = config->momentum,
+                                          .weight_decay = config->weight_decay},
+                      job->params);
     Readable n = readable_count(c->train->count), held = readable_count(c->held ? c->held->count : 0),
              test = readable_count(c->test->count);
     log_line(job->log, "%s: %s training images, %s held out for validation, %s test images, %d classes, side %d",
@@ -259,7 +262,8 @@ static void say_result(Job *job, const Tally *tally, double seconds)
     double n = (double)tally->count;
     Readable images = readable_count(tally->count);
     log_line(job->log, "test: top-1 %.2f %%  top-5 %.2f %%  loss %.4f  (%s images, %.0f images/s)",
-             100.0 * (double)tally->top1 / n, 100.0 * (double)tally->top5 / n, tally->loss / n, images.text, n / seconds);
+             100.0 * (double)tally->top1 / n, 100.0 * (double)tally->top5 / n, tally->loss / n, images.text,
+             n / seconds);
     for (int p = 0; p < CLASSIFIER_PARTS && classifier->parts[p]; p++)
         if (tally->parts[p] >= 0)
             log_line(job->log, "  the %s branch alone: top-1 %.2f %%", classifier->parts[p],
@@ -324,6 +328,32 @@ static bool evaluate(Job *job, Error *e)
     return good;
 }
 
+/* logits [N,classes] and labels [N] of the test set, in its order. */
+static bool write_features(Job *job, const char *path, Error *e)
+{
+    Dataset *test = classification_test_data(job->settings, e);
+    if (!test)
+        return false;
+    int64_t classes = classifier_of(job)->classes(job->settings->model), n = test->count;
+    ImageTransform transform = classification_transform(job->settings->data, false);
+    Tally tally = {.confusion = mem_new((size_t)(classes * classes) * sizeof *tally.confusion),
+                   .logits = mem_new((size_t)(n * classes) * sizeof *tally.logits),
+                   .labels = mem_new((size_t)n * sizeof *tally.labels)};
+    const TensorToWrite tensors[] = {{"logits", F32, 2, {n, classes}, tally.logits},
+                                     {"labels", I64, 1, {n}, tally.labels}};
+    const MetadataEntry metadata[] = {{"model", job->model->name},
+                                      {"set", ((const DataConfig *)job->settings->data)->set}};
+    bool good = classification_evaluate(job, test, &transform, &tally, e) &&
+                safetensors_write(path, tensors, COUNT_OF(tensors), metadata, COUNT_OF(metadata), e);
+    if (good)
+        log_line(job->log, "written: %s (logits [%lld, %lld], labels)", path, (long long)n, (long long)classes);
+    mem_free(tally.confusion);
+    mem_free(tally.logits);
+    mem_free(tally.labels);
+    dataset_close(test);
+    return good;
+}
+
 static bool find_data(const Settings *s, Str *description, Error *e)
 {
     const DataConfig *d = s->data;
@@ -348,8 +378,8 @@ static void rehearse(Job *job)
     const DataConfig *d = job->settings->data;
     Tape *t = job->tape;
     Region before = region_open(t, TRAIN, GRAD);
-    Tensor *x = tensor_from(t, F32, SHAPE(train->batch_size, c->channels(job->settings->model), d->input_size, d->input_size),
-                            NULL);
+    Tensor *x = tensor_from(
+        t, F32, SHAPE(train->batch_size, c->channels(job->settings->model), d->input_size, d->input_size), NULL);
     Tensor *targets = tensor_from(t, F32, SHAPE(train->batch_size, c->classes(job->settings->model)), NULL);
     Tensor *loss = mean_all(t, soft_cross_entropy(t, c->forward(t, job->network, x, NULL), targets, NULL));
     tape_backward(t, &loss, NULL, 1);
@@ -366,5 +396,6 @@ const Workload classification_workload = {
     .finish = finish,
     .close = close_task,
     .evaluate = evaluate,
+    .features = write_features,
     .rehearse = rehearse,
 };

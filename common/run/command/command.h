@@ -6,9 +6,9 @@
 /* The program as it was started. */
 typedef struct Program {
     const Model *model;
-    const char *root;   /* the project's folder */
-    char *configs;      /* models/<model>/configs in it */
-    double started;     /* seconds, monotonic */
+    const char *root; /* the project's folder */
+    char *configs;    /* models/<model>/configs in it */
+    double started;   /* seconds, monotonic */
 } Program;
 
 int train_command(const Program *p, const TrainOptions *options);

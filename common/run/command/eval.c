@@ -61,6 +61,11 @@ static bool run_metrics(Job *job, const EvalOptions *o, Error *e)
     return job->model->workload->evaluate(job, e);
 }
 
+static bool run_features(Job *job, const EvalOptions *o, Error *e)
+{
+    return job->model->workload->features(job, o->path, e);
+}
+
 static bool run_view(Job *job, const EvalOptions *o, Error *e)
 {
     return job->model->views[o->view].show(job, o->path, e);
@@ -97,7 +102,10 @@ int eval_command(const Program *p, const EvalOptions *o)
         return table(p, o);
     case EVAL_VIEW:
         return with_target(p, o, run_view);
-    default:
+    case EVAL_FEATURES:
+        return with_target(p, o, run_features);
+    case EVAL_METRICS:
         return with_target(p, o, run_metrics);
     }
+    return 2;
 }

@@ -28,8 +28,8 @@ static double cell_spread(const Cell *c)
 }
 
 /* One arm with one seed: trained, resumed, or finished before. */
-static TrainerEnd run_arm(const Program *p, const Settings *experiment, const char *folder, const char *arm, int64_t seed,
-                          Log *log, Error *e)
+static TrainerEnd run_arm(const Program *p, const Settings *experiment, const char *folder, const char *arm,
+                          int64_t seed, Log *log, Error *e)
 {
     SettingsTables tables = program_tables(p);
     if (run_folder_finished(folder))

@@ -49,9 +49,10 @@ static bool dry_run(const Program *p, Settings *s, Error *e)
     Readable parameters = readable_count(params_elements(job.params)),
              activations = readable_bytes((double)pool_peak(tape_pool(job.tape))),
              state = readable_bytes(16.0 * (double)params_flat_count(job.params));
-    printf("\n%s parameters, %.3f GMACs a sample forward; a training step needs %s beside %s of parameters, gradients and "
-           "optimizer\n",
-           parameters.text, macs / 1e9, activations.text, state.text);
+    printf(
+        "\n%s parameters, %.3f GMACs a sample forward; a training step needs %s beside %s of parameters, gradients and "
+        "optimizer\n",
+        parameters.text, macs / 1e9, activations.text, state.text);
     bool here = p->model->workload->find_data(s, &where, e);
     if (here)
         printf("data: %s\n", where.text);
@@ -117,7 +118,8 @@ static int begin_run(const Program *p, Settings *s)
         return user_error(&e);
     char *path = path_join(run, "config.yaml");
     Str text = {0};
-    node_write_yaml(s->tree, &text); /* an experiment is resumed from its unresolved tree; a single run writes it resolved */
+    node_write_yaml(s->tree,
+                    &text); /* an experiment is resumed from its unresolved tree; a single run writes it resolved */
     bool good = file_write(path, text.text, text.length, &e);
     str_free(&text);
     free(path);

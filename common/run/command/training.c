@@ -2,6 +2,7 @@
 #include "common/run/command/command.h"
 
 #include "common/base/file.h"
+#include "common/run/checkpoint.h"
 #include "common/run/readable.h"
 #include "common/run/run_folder.h"
 
@@ -32,8 +33,8 @@ static bool same_run(const char *path, const Settings *s, Error *e)
             bool free_to_change = strcmp(b->keys[k], "threads") == 0 || strcmp(b->keys[k], "ahead") == 0 ||
                                   strcmp(b->keys[k], "path") == 0;
             if (!free_to_change && (!old || !node_equal(old, b->items[k])))
-                same = error_set(e, "%s: %s.%s differs from the run that is to be resumed; begin a new run instead", path,
-                                 decisive[i], b->keys[k]);
+                same = error_set(e, "%s: %s.%s differs from the run that is to be resumed; begin a new run instead",
+                                 path, decisive[i], b->keys[k]);
         }
         if (same && b && b->kind != NODE_MAP && (!a || !node_equal(a, b)))
             same = error_set(e, "%s: %s differs from the run that is to be resumed; begin a new run instead", path,
@@ -68,6 +69,18 @@ static void introduce(const Job *job, const char *run)
              job->settings->arm ? job->settings->arm : "", (long long)job->settings->run.seed, parameters.text, run);
 }
 
+/* The test set meets the checkpoint that the validation chose, which is also what ./eval takes from a run. */
+static bool load_best(Job *job, Error *e)
+{
+    char *folder = checkpoint_named(job->run, "best", e);
+    Weights w;
+    bool good = folder && weights_find(&w, folder, e) && weights_load(&w, job, NULL, e);
+    if (folder)
+        weights_free(&w);
+    free(folder);
+    return good;
+}
+
 static TrainerEnd train_job(Job *job, const char *resume, const char *config_text, Error *e)
 {
     const Workload *w = job->model->workload;
@@ -84,8 +97,8 @@ static TrainerEnd train_job(Job *job, const char *resume, const char *config_tex
                                                    .metadata_count = COUNT_OF(metadata)},
                                  e);
     Result result = {0};
-    if (end == TRAINER_DONE && !(w->finish(task, job, &result, e) && write_result(job->run, &result, e) &&
-                                 run_folder_finish(job->run, e)))
+    if (end == TRAINER_DONE && !(load_best(job, e) && w->finish(task, job, &result, e) &&
+                                 write_result(job->run, &result, e) && run_folder_finish(job->run, e)))
         end = TRAINER_FAILED;
     if (end == TRAINER_DONE)
         log_line(job->log, "waited %.1f s for data", task->waited(task));
@@ -97,8 +110,8 @@ TrainerEnd run_training(const Program *p, Settings *settings, const char *run, c
 {
     char *path = path_join(run, "config.yaml"), *text = resolved_text(settings);
     Job job = {0};
-    bool good = run_folder_lock(run, e) &&
-                (resume ? same_run(path, settings, e) : file_write(path, text, strlen(text), e));
+    bool good =
+        run_folder_lock(run, e) && (resume ? same_run(path, settings, e) : file_write(path, text, strlen(text), e));
     TrainerEnd end = TRAINER_FAILED;
     if (good && job_open(&job, p, settings, DEVICE_CPU, e)) {
         job.log = log;

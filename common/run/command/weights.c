@@ -119,8 +119,10 @@ static Settings *only_config_that_fits(const Program *p, const Weights *w, const
         if (fitting)
             error_set(e, "%s: several configs fit (%s): say which with config=NAME", w->path, fits.text);
         else
-            error_set(e, "%s: none of the named configs of %s fits these weights: say which with config=NAME to see what "
-                         "differs", w->path, p->model->name);
+            error_set(e,
+                      "%s: none of the named configs of %s fits these weights: say which with config=NAME to see what "
+                      "differs",
+                      w->path, p->model->name);
     }
     str_free(&fits);
     return found;
