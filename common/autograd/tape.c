@@ -1,4 +1,4 @@
-#include "common/autograd/op.h"
+#include "common/autograd/tape_parts.h"
 #include "common/autograd/ops.h"
 
 #include "common/base/memory.h"
@@ -8,27 +8,6 @@
 #include <string.h>
 
 enum { ARENA_BLOCK = 1 << 16, SCRATCH_BYTES = 8 << 20 };
-
-/* Small structs of one step, given back all at once. */
-typedef struct Arena {
-    ARRAY(char *) blocks;
-    size_t block, used;
-} Arena;
-
-typedef struct SiteCalls {
-    uint32_t site, calls;
-} SiteCalls;
-
-struct TapeLists {
-    ARRAY(Tensor *) visible; /* in the order they were made; a scope is a mark in it */
-    ARRAY(Tensor *) kept;
-    ARRAY(Tensor *) spare;
-    ARRAY(Tensor *) retired; /* debug builds: gone, and not used again before the step ends, so that use is noticed */
-    ARRAY(Storage *) spare_storage;
-    ARRAY(Node *) nodes;
-    ARRAY(SiteCalls) calls;
-    Arena arena;
-};
 
 static void *arena_take(Arena *a, size_t bytes)
 {
@@ -96,9 +75,7 @@ static void storage_release(Tape *t, Storage *s)
     *array_add(&t->lists->spare_storage) = s;
 }
 
-static void tensor_drop(Tape *t, Tensor *x);
-
-static void tensor_unref(Tape *t, Tensor *x)
+void tensor_unref(Tape *t, Tensor *x)
 {
     if (--x->refs > 0 || x->param)
         return;
@@ -115,14 +92,14 @@ static void tensor_unref(Tape *t, Tensor *x)
 #endif
 }
 
-static void tensor_hold(Tensor *x)
+void tensor_hold(Tensor *x)
 {
     x->holders++;
     x->refs++;
 }
 
 /* One looks at the data no more. Nobody left: the storage goes, the tensor stays for the nodes that know it. */
-static void tensor_drop(Tape *t, Tensor *x)
+void tensor_drop(Tape *t, Tensor *x)
 {
     if (--x->holders == 0 && !x->param && x->storage) {
         storage_release(t, x->storage);
@@ -132,7 +109,7 @@ static void tensor_drop(Tape *t, Tensor *x)
     tensor_unref(t, x);
 }
 
-static Tensor *tensor_struct(Tape *t)
+Tensor *tensor_struct(Tape *t)
 {
     struct TapeLists *l = t->lists;
     Tensor *x = l->spare.count ? l->spare.items[--l->spare.count] : mem_new(sizeof *x);
@@ -160,7 +137,7 @@ static void show(Tape *t, Tensor *x)
 }
 
 /* A tensor that nothing holds yet. */
-static Tensor *unheld(Tape *t, DType type, Shape shape)
+Tensor *tensor_unheld(Tape *t, DType type, Shape shape)
 {
     Tensor *x = tensor_struct(t);
     x->shape = shape;
@@ -173,7 +150,7 @@ static Tensor *unheld(Tape *t, DType type, Shape shape)
 
 Tensor *tensor_make(Tape *t, DType type, Shape shape)
 {
-    Tensor *x = unheld(t, type, shape);
+    Tensor *x = tensor_unheld(t, type, shape);
     show(t, x);
     return x;
 }
@@ -238,7 +215,7 @@ Tensor *tape_keep(Tape *t, Tensor *x)
     return x;
 }
 
-static void node_release(Tape *t, Node *n)
+void node_release(Tape *t, Node *n)
 {
     for (int i = 0; i < n->saves; i++)
         if (n->saved[i])
@@ -327,6 +304,7 @@ Node *op_record(Tape *t, const char *op, Backward *backward, Tensor *y, const vo
         memcpy(n->args, args, args_bytes);
     }
     y->needs_gradient = true;
+    y->from_op = true;
     y->refs++;
     *array_add(&t->lists->nodes) = n;
     return n;
@@ -355,166 +333,6 @@ void op_saves(Tape *t, Node *n, int count, Tensor *const *saved)
 void kernel_missing(const Tape *t, const char *kernel)
 {
     user_fatal("device %s has no %s yet", t->backend ? t->backend->name : "?", kernel);
-}
-
-/* ---- Gradients */
-
-static Tensor *gradient_make(Tape *t, Tensor *x)
-{
-    x->gradient = unheld(t, F32, x->shape);
-    x->gradient->channels_last = x->channels_last;
-    tensor_hold(x->gradient);
-    return x->gradient;
-}
-
-/* A gradient that others share must not be written: its owner gets a copy. */
-static void gradient_unshare(Tape *t, Tensor *x)
-{
-    Tensor *old = x->gradient;
-    if (x->param || old->storage->refs == 1)
-        return;
-    Tensor *copy = gradient_make(t, x);
-    KERNEL(t, elementwise, scale, 1, tensor_count(x), 1.0f, ((Rows){old->data, tensor_count(x), F32}), false,
-           ((Rows){copy->data, tensor_count(x), F32}));
-    tensor_drop(t, old);
-}
-
-Slot gradient_slot(Tape *t, Tensor *x)
-{
-    if (!x || !x->needs_gradient)
-        return (Slot){0};
-    Tensor *owner = x->root ? x->root : x;
-    bool whole = x->offset == 0 && tensor_count(x) == tensor_count(owner);
-    bool present = owner->param ? owner->param->touched : owner->gradient != NULL;
-    if (!owner->gradient)
-        gradient_make(t, owner);
-    else if (present)
-        gradient_unshare(t, owner);
-    if (!present && !whole)
-        KERNEL(t, elementwise, fill, tensor_count(owner), 0.0f, owner->gradient->data);
-    if (owner->param)
-        owner->param->touched = true;
-    Slot slot = {.wanted = true, .add = present || !whole, .gradient = *owner->gradient};
-    slot.gradient.shape = x->shape;
-    slot.gradient.run = x->run;
-    slot.gradient.stride = x->stride;
-    slot.gradient.channels_last = x->channels_last;
-    slot.gradient.data = (float *)owner->gradient->data + x->offset;
-    return slot;
-}
-
-bool slots_agree(Tape *t, int n, Slot *const *slots)
-{
-    bool add = false;
-    for (int i = 0; i < n; i++)
-        add |= slots[i]->wanted && slots[i]->add;
-    for (int i = 0; add && i < n; i++) {
-        Slot *slot = slots[i];
-        if (slot->wanted && !slot->add)
-            KERNEL(t, elementwise, fill, tensor_count(&slot->gradient), 0.0f, slot->gradient.data);
-        slot->add = slot->wanted;
-    }
-    return add;
-}
-
-void gradient_give(Tape *t, Tensor *x, Tensor *gradient)
-{
-    if (!x || !x->needs_gradient)
-        return;
-    Tensor *owner = x->root ? x->root : x;
-    contract(gradient->channels_last == x->channels_last && tensor_count(gradient) == tensor_count(x),
-             "a gradient in another layout than its tensor");
-    bool whole = tensor_count(x) == tensor_count(owner);
-    bool shareable = whole && !owner->param && !owner->gradient && !gradient->root && gradient->type == F32 &&
-                     !tensor_is_window(gradient);
-    if (shareable) {
-        Tensor *g = tensor_struct(t);
-        g->shape = owner->shape;
-        g->type = F32;
-        g->run = g->stride = tensor_count(owner);
-        g->channels_last = owner->channels_last;
-        g->storage = gradient->storage;
-        g->storage->refs++;
-        g->data = gradient->data;
-        tensor_hold(g);
-        owner->gradient = g;
-        return;
-    }
-    Slot slot = gradient_slot(t, x);
-    op_copy(t, gradient, &slot.gradient, slot.add);
-}
-
-static Tensor *ones_like(Tape *t, const Tensor *x)
-{
-    Tensor *ones = op_like(t, x);
-    KERNEL(t, elementwise, fill, tensor_count(ones), 1.0f, ones->data);
-    return ones;
-}
-
-/* The cotangent in the root's layout. */
-static Tensor *cotangent_as(Tape *t, Tensor *cotangent, const Tensor *root)
-{
-    cotangent = contiguous(t, cotangent);
-    if (!root->channels_last)
-        return cotangent;
-    Tensor *turned = op_like(t, root);
-    KERNEL(t, elementwise, permute, 4, cotangent->shape.dim, ((const int[]){0, 2, 3, 1}), sizeof(float),
-           cotangent->data, turned->data);
-    return turned;
-}
-
-static void seed_root(Tape *t, Tensor *root, Tensor *cotangent)
-{
-    char a[128], b[128];
-    contract(root->needs_gradient, "tape_backward: a root that depends on nothing that needs a gradient");
-    contract(!cotangent || (shape_equal(cotangent->shape, root->shape) && cotangent->type == F32),
-             "tape_backward: a root %s with a cotangent %s of %s", shape_text(root->shape, a),
-             shape_text(cotangent->shape, b), dtype_name(cotangent->type));
-    op_begin(t, "tape_backward", 1, &cotangent);
-    Scope s = scope_open(t);
-    gradient_give(t, root, cotangent ? cotangent_as(t, cotangent, root) : ones_like(t, root));
-    scope_close_n(t, s, NULL, 0);
-}
-
-static void gradient_release(Tape *t, Tensor *x)
-{
-    if (x && x->gradient && !x->param) {
-        Tensor *g = x->gradient;
-        x->gradient = NULL;
-        tensor_drop(t, g);
-    }
-}
-
-void tape_backward(Tape *t, Tensor *const *roots, Tensor *const *cotangents, int n)
-{
-    struct TapeLists *l = t->lists;
-    Region before = region_open(t, t->region.phase, NO_GRAD); /* first order only */
-    for (int i = 0; i < n; i++)
-        seed_root(t, roots[i], cotangents ? cotangents[i] : NULL);
-    while (l->nodes.count) {
-        Node *node = l->nodes.items[--l->nodes.count];
-        bool reached = node->out->gradient || (node->extra_out && node->extra_out->gradient);
-        if (reached) {
-            Scope s = scope_open(t);
-            t->op = node->op;
-            node->backward(t, node);
-            scope_close_n(t, s, NULL, 0);
-        }
-        gradient_release(t, node->out);
-        gradient_release(t, node->extra_out);
-        node_release(t, node);
-    }
-    region_close(t, before);
-}
-
-const Tensor *tensor_gradient(const Tensor *x)
-{
-    return x->param && !x->param->touched ? NULL : x->gradient;
-}
-
-void tensor_needs_gradient(Tensor *x)
-{
-    x->needs_gradient = true;
 }
 
 /* ---- From and to the host */

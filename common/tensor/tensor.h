@@ -36,6 +36,17 @@ typedef struct ParamState {
     struct Packed *packed; /* the backend's own arrangement */
 } ParamState;
 
+/* Which parts of every `period` elements of a gradient have been written, while some have not; count 0: all. */
+typedef struct GradientPart {
+    int64_t from, to;
+} GradientPart;
+
+typedef struct GradientCover {
+    int count;
+    int64_t period;
+    GradientPart parts[4];
+} GradientCover;
+
 /* A window along one axis lies in memory as blocks of `run` elements, `stride` apart; for every other tensor run = stride
  * = count. A reshape may split or join axes within a run or outside it. */
 typedef struct Tensor {
@@ -50,6 +61,8 @@ typedef struct Tensor {
     struct Tensor *root;     /* of a window or reshape: the tensor whose gradient it shares; else NULL */
     int64_t offset;          /* elements from the root's first */
     struct Tensor *gradient; /* same shape and layout; never set on a window */
+    GradientCover cover;
+    bool from_op; /* the result of a recorded op */
     ParamState *param;
     int holders; /* who still looks at the data: the scope, tape_keep, nodes that saved it */
     int refs;    /* who still knows the tensor: holders and nodes */

@@ -229,8 +229,8 @@ static void gradients_accumulate_until_they_are_zeroed(void **state)
     assert_null(tensor_gradient(w.unused)); /* an absent gradient is not a gradient of zero */
     assert_false(w.unused->param->touched);
     assert_null(tensor_gradient(w.frozen));
-    params_free(w.params);
     tape_free(t);
+    params_free(w.params);
 }
 
 static void a_gradient_of_zero_is_not_absent(void **state)
@@ -243,8 +243,8 @@ static void a_gradient_of_zero_is_not_absent(void **state)
     assert_gradient(t, w.a, 12, (const float[12]){0, 0, 0, 0, 2, 2, 2, 2, 0, 0, 0, 0}, 1);
     backward_of(t, scale(t, w.b, 0));
     assert_gradient(t, w.b, 12, (const float[12]){0}, 1);
-    params_free(w.params);
     tape_free(t);
+    params_free(w.params);
 }
 
 static const float ones[24] = {1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1};
