@@ -34,7 +34,7 @@ if(NOT zoo_cmocka_FOUND)
 endif()
 
 add_custom_target(checks) # everything that ./tests/run runs
-add_dependencies(checks floors ${ZOO_MODELS})
+add_dependencies(checks floors bench ${ZOO_MODELS})
 
 function(zoo_test name source)
     add_executable(${name} EXCLUDE_FROM_ALL ${source})

@@ -1,0 +1,168 @@
+/* Attention alone: one mechanism of common/attention at one shape, forward or forward and backward, full or causal.
+ * A new mechanism adds one line to the list. */
+#include "bench/side/side.h"
+
+#include "common/attention/attention.h"
+#include "common/base/memory.h"
+#include "common/nn/params.h"
+
+#include <string.h>
+
+typedef struct Shapes {
+    int64_t batch, tokens, heads, width;
+    bool causal;
+} Shapes;
+
+typedef struct Mechanism {
+    const char *name;
+    Tensor *(*forward)(Tape *t, const Shapes *s, Tensor *q, Tensor *k, Tensor *v); /* all [B,N,H,d] */
+    double (*flop)(const Shapes *s); /* useful ones of a forward, a multiply-add counts two */
+} Mechanism;
+
+static Tensor *dense(Tape *t, const Shapes *s, Tensor *q, Tensor *k, Tensor *v)
+{
+    const AttentionSpec spec = {.mask = {.causal = s->causal}};
+    return attend(t, &spec, q, k, v);
+}
+
+static double dense_flop(const Shapes *s)
+{
+    double n = (double)s->tokens, pairs = s->causal ? n * (n + 1) / 2 : n * n;
+    return 4.0 * (double)(s->batch * s->heads * s->width) * pairs; /* q k^T and p v */
+}
+
+static const Mechanism mechanisms[] = {
+    {"dense", dense, dense_flop},
+};
+
+/* Five products of the forward's two kinds: the scores again, dv, dp, dq, dk. */
+static const double BACKWARD_TO_FORWARD = 2.5;
+
+typedef struct Attention {
+    const Mechanism *mechanism;
+    Shapes shapes;
+    bool backward;
+    Params *params; /* q, k, v as parameters: they outlive the steps and get gradients */
+    Tensor *q, *k, *v, *d_o;
+    Tape *tape;
+} Attention;
+
+/* The result, valid until the scope around it closes. No tape_reset between operations: the cotangent is on the tape. */
+static Tensor *run(Attention *a)
+{
+    Region before = region_open(a->tape, EVAL, a->backward ? GRAD : NO_GRAD);
+    params_zero_gradients(a->params);
+    Tensor *o = a->mechanism->forward(a->tape, &a->shapes, a->q, a->k, a->v);
+    if (a->backward)
+        tape_backward(a->tape, &o, &a->d_o, 1);
+    region_close(a->tape, before);
+    return o;
+}
+
+static void operation(void *own)
+{
+    Attention *a = own;
+    Scope s = scope_open(a->tape);
+    run(a);
+    scope_close_n(a->tape, s, NULL, 0);
+}
+
+static TensorToWrite to_write(const char *name, const Tensor *x)
+{
+    TensorToWrite w = {.name = name, .type = F32, .rank = x->shape.rank, .data = x->data};
+    memcpy(w.shape, x->shape.dim, sizeof w.shape);
+    return w;
+}
+
+static bool check(void *own, const char *path, Error *e)
+{
+    Attention *a = own;
+    Scope s = scope_open(a->tape);
+    Tensor *o = run(a);
+    TensorToWrite results[4] = {to_write("o", o)};
+    if (a->backward) {
+        results[1] = to_write("grad/q", tensor_gradient(a->q));
+        results[2] = to_write("grad/k", tensor_gradient(a->k));
+        results[3] = to_write("grad/v", tensor_gradient(a->v));
+    }
+    bool good = safetensors_write(path, results, a->backward ? 4 : 1, NULL, 0, e);
+    scope_close_n(a->tape, s, NULL, 0);
+    return good;
+}
+
+static void close_attention(void *own)
+{
+    Attention *a = own;
+    params_free(a->params);
+    tape_free(a->tape);
+    mem_free(a);
+}
+
+static bool write_inputs(const Attention *a, const char *path, Error *e)
+{
+    const TensorToWrite inputs[] = {to_write("q", a->q), to_write("k", a->k), to_write("v", a->v),
+                                    to_write("d_o", a->d_o)};
+    return safetensors_write(path, inputs, COUNT_OF(inputs), NULL, 0, e);
+}
+
+static void make_inputs(Attention *a, const Backend *backend)
+{
+    const Shapes *s = &a->shapes;
+    Shape shape = SHAPE(s->batch, s->tokens, s->heads, s->width);
+    a->params = params_new();
+    a->q = params_add(a->params, "q", shape, INIT_ZEROS);
+    a->k = params_add(a->params, "k", shape, INIT_ZEROS);
+    a->v = params_add(a->params, "v", shape, INIT_ZEROS);
+    params_allocate(a->params, true, 0, backend);
+    a->d_o = tensor_make(a->tape, F32, shape);
+    Tensor *const all[] = {a->q, a->k, a->v, a->d_o};
+    static const char *const names[] = {"q", "k", "v", "d_o"};
+    for (int i = 0; i < COUNT_OF(all); i++)
+        side_fill(names[i], tensor_count(all[i]), 1.5f, all[i]->data);
+}
+
+static const Mechanism *mechanism_named(const char *name)
+{
+    for (int i = 0; i < COUNT_OF(mechanisms); i++)
+        if (strcmp(name, mechanisms[i].name) == 0)
+            return &mechanisms[i];
+    return NULL;
+}
+
+static bool prepare(Case *c, Words *words, const char *inputs, Error *e)
+{
+    const Mechanism *mechanism = mechanism_named(words_text(words, "mechanism", "dense"));
+    Shapes s = {.batch = words_int(words, "batch", 1),
+                .tokens = words_int(words, "tokens", 0),
+                .heads = words_int(words, "heads", 1),
+                .width = words_int(words, "width", 64),
+                .causal = words_flag(words, "causal")};
+    int threads = (int)words_int(words, "threads", 2);
+    bool backward = words_flag(words, "backward");
+    const Backend *backend = cpu_backend(e);
+    if (!backend)
+        return false;
+    if (!mechanism || s.batch < 1 || s.tokens < 1 || s.heads < 1 || s.width < 1 || threads < 1)
+        return error_set(e, "expected a known mechanism, and batch, tokens, heads, width, threads above 0");
+    Attention *a = mem_new(sizeof *a);
+    *a = (Attention){.mechanism = mechanism, .shapes = s, .backward = backward};
+    a->tape = tape_new(&(TapeOptions){.backend = backend, .threads = threads});
+    make_inputs(a, backend);
+    *c = (Case){.own = a,
+                .flop = mechanism->flop(&s) * (backward ? 1 + BACKWARD_TO_FORWARD : 1),
+                .items = s.batch * s.tokens,
+                .threads = threads,
+                .tape = a->tape,
+                .operation = operation,
+                .check = check,
+                .close = close_attention};
+    bool good = write_inputs(a, inputs, e);
+    if (!good)
+        close_attention(a);
+    return good;
+}
+
+int main(void)
+{
+    return side_main(prepare);
+}

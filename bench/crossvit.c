@@ -1,0 +1,226 @@
+/* CrossViT as it is trained and used: a whole training step (forward, loss, backward, AdamW), or a forward. */
+#include "bench/side/side.h"
+
+#include "common/autograd/ops.h"
+#include "common/base/memory.h"
+#include "common/base/str.h"
+#include "common/nn/optimizer.h"
+#include "common/run/settings.h"
+#include "models/crossvit/task.h"
+
+#include <string.h>
+
+static const double LEARNING_RATE = 1e-5;
+
+typedef struct Network {
+    Settings *settings;
+    const CrossvitConfig *config;
+    Params *params;
+    Crossvit *model;
+    Optimizer *optimizer; /* NULL: inference */
+    Tape *tape;
+    Shape image_shape;
+    float *images, *targets; /* [B,3,H,W], [B,classes] */
+    int64_t *labels;
+    uint32_t step;
+} Network;
+
+static Tensor *forward(Network *n)
+{
+    return crossvit_forward(n->tape, n->model, tensor_from(n->tape, F32, n->image_shape, n->images), NULL);
+}
+
+/* Leaves the gradients with the parameters. */
+static Tensor *forward_backward(Network *n)
+{
+    Tape *t = n->tape;
+    Region before = region_open(t, TRAIN, GRAD);
+    tape_set_step(t, n->step++);
+    params_zero_gradients(n->params);
+    Tensor *targets = tensor_from(t, F32, SHAPE(n->image_shape.dim[0], n->config->num_classes), n->targets);
+    Tensor *loss = tape_keep(t, mean_all(t, soft_cross_entropy(t, forward(n), targets, NULL)));
+    tape_backward(t, &loss, NULL, 1);
+    region_close(t, before);
+    return loss;
+}
+
+static void train(void *own)
+{
+    Network *n = own;
+    forward_backward(n);
+    optimizer_step(n->optimizer, n->tape, LEARNING_RATE);
+    tape_reset(n->tape);
+}
+
+static void infer(void *own)
+{
+    Network *n = own;
+    forward(n);
+    tape_reset(n->tape);
+}
+
+/* ---- Results and inputs as files */
+
+static TensorToWrite to_write(char *name, const Tensor *x)
+{
+    TensorToWrite w = {.name = name, .type = F32, .rank = x->shape.rank, .data = x->data};
+    memcpy(w.shape, x->shape.dim, sizeof w.shape);
+    return w;
+}
+
+static bool write_all(const char *path, TensorToWrite *list, int count, int named, Error *e)
+{
+    bool good = safetensors_write(path, list, count, NULL, 0, e);
+    for (int i = 0; i < named; i++)
+        mem_free((char *)list[i].name);
+    mem_free(list);
+    return good;
+}
+
+/* Names are "<prefix>/<parameter>"; `extra` more places stand behind the parameters. */
+static TensorToWrite *list_params(const Network *n, const char *prefix, bool gradients, int extra)
+{
+    int count = params_count(n->params);
+    TensorToWrite *list = mem_new((size_t)(count + extra) * sizeof *list);
+    for (int i = 0; i < count; i++) {
+        const Param *p = params_at(n->params, i);
+        list[i] = to_write(str_format("%s/%s", prefix, p->name), gradients ? &p->gradient : &p->value);
+    }
+    return list;
+}
+
+static bool check_training(void *own, const char *path, Error *e)
+{
+    Network *n = own;
+    Tensor *loss = forward_backward(n);
+    int count = params_count(n->params);
+    TensorToWrite *list = list_params(n, "grad", true, 1);
+    list[count] = to_write("loss", loss);
+    bool good = write_all(path, list, count + 1, count, e);
+    tape_reset(n->tape);
+    return good;
+}
+
+static bool check_inference(void *own, const char *path, Error *e)
+{
+    Network *n = own;
+    Tensor *logits = forward(n);
+    TensorToWrite result = to_write("logits", logits);
+    bool good = safetensors_write(path, &result, 1, NULL, 0, e);
+    tape_reset(n->tape);
+    return good;
+}
+
+static bool write_inputs(const Network *n, const char *path, Error *e)
+{
+    int count = params_count(n->params);
+    const int64_t *d = n->image_shape.dim;
+    TensorToWrite *list = list_params(n, "param", false, 2);
+    list[count] = (TensorToWrite){"x", F32, 4, {d[0], d[1], d[2], d[3]}, n->images};
+    list[count + 1] = (TensorToWrite){"labels", I64, 1, {d[0]}, n->labels};
+    return write_all(path, list, count + 2, count, e);
+}
+
+/* ---- Making one */
+
+static void close_network(void *own)
+{
+    Network *n = own;
+    optimizer_free(n->optimizer);
+    if (n->model)
+        crossvit_free(n->model);
+    params_free(n->params);
+    tape_free(n->tape);
+    settings_free(n->settings);
+    mem_free(n->images);
+    mem_free(n->targets);
+    mem_free(n->labels);
+    mem_free(n);
+}
+
+/* A named config of models/crossvit/configs, without stochastic depth: a peer draws other numbers. */
+static Settings *named_settings(const char *name, Error *e)
+{
+    const Workload *w = crossvit_model.workload;
+    const SettingsTables tables = {crossvit_model.config, w->data, w->train, w->eval};
+    Node *overrides = node_map("bench");
+    Settings *s = NULL;
+    if (node_set_path(overrides, "model.drop_path_rate", "0", "bench", e)) {
+        Node *tree = settings_layers(&tables, ZOO_ROOT "/models/crossvit/configs", name, overrides, e);
+        s = tree ? settings_bind(&tables, tree, name, NULL, -1, e) : NULL;
+    }
+    node_free(overrides);
+    return s;
+}
+
+static void make_batch(Network *n, int64_t batch)
+{
+    const CrossvitConfig *c = n->config;
+    n->image_shape = SHAPE(batch, c->in_chans, c->img_size[0], c->img_size[0]);
+    int64_t values = shape_count(n->image_shape);
+    n->images = mem_new((size_t)values * sizeof *n->images);
+    n->targets = mem_new((size_t)(batch * c->num_classes) * sizeof *n->targets);
+    n->labels = mem_new((size_t)batch * sizeof *n->labels);
+    side_fill("images", values, 2, n->images);
+    for (int64_t i = 0; i < batch; i++) {
+        n->labels[i] = (i * 37 + 11) % c->num_classes;
+        n->targets[i * c->num_classes + n->labels[i]] = 1;
+    }
+}
+
+static double count_forward_flop(Network *n)
+{
+    tape_macs_reset(n->tape);
+    infer(n);
+    return 2 * tape_macs(n->tape);
+}
+
+static Network *make_network(const char *config, int64_t batch, int threads, Error *e)
+{
+    const Backend *backend = cpu_backend(e);
+    Settings *settings = backend ? named_settings(config, e) : NULL;
+    if (!settings)
+        return NULL;
+    Network *n = mem_new(sizeof *n);
+    *n = (Network){.settings = settings, .config = settings->model, .params = params_new()};
+    n->model = crossvit_new(n->config, n->params);
+    params_allocate(n->params, true, 0, backend);
+    n->tape = tape_new(&(TapeOptions){.backend = backend, .threads = threads});
+    make_batch(n, batch);
+    return n;
+}
+
+static bool prepare(Case *c, Words *words, const char *inputs, Error *e)
+{
+    const char *config = words_text(words, "config", "tiny"), *mode = words_text(words, "mode", "train");
+    int64_t batch = words_int(words, "batch", 32);
+    int threads = (int)words_int(words, "threads", 2);
+    bool training = strcmp(mode, "train") == 0;
+    if ((!training && strcmp(mode, "infer")) || batch < 1 || threads < 1)
+        return error_set(e, "expected mode=train|infer, and batch and threads above 0");
+    Network *n = make_network(config, batch, threads, e);
+    if (!n)
+        return false;
+    if (training)
+        n->optimizer = optimizer_new(
+            &(OptimizerOptions){
+                .kind = OPTIMIZER_ADAMW, .beta1 = 0.9, .beta2 = 0.999, .eps = 1e-8, .weight_decay = 0.05},
+            n->params);
+    *c = (Case){.own = n,
+                .flop = count_forward_flop(n) * (training ? 3 : 1), /* by input and by weight: two more products each */
+                .items = batch,
+                .threads = threads,
+                .tape = n->tape,
+                .operation = training ? train : infer,
+                .check = training ? check_training : check_inference,
+                .close = close_network};
+    bool good = write_inputs(n, inputs, e);
+    if (!good)
+        close_network(n);
+    return good;
+}
+
+int main(void)
+{
+    return side_main(prepare);
+}

@@ -1,0 +1,79 @@
+"""A side of a bench: a process that speaks the line protocol of bench/side/side.h. Between its turns it waits for a line,
+so its threads sleep."""
+import subprocess
+import sys
+import threading
+
+from driver.environment import BUILD, ROOT
+
+
+class SideError(Exception):
+    pass
+
+
+class Side:
+    def __init__(self, name, command):
+        self.name = name
+        self.flop = self.items = 0
+        self.process = subprocess.Popen(command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.process.stdin.close()
+        try:
+            self.process.wait(10)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait()
+
+    def ask(self, line, limit=None):
+        """The words of the answer. limit: seconds after which the side is ended."""
+        clock = threading.Timer(limit, self.process.kill) if limit else None
+        try:
+            if clock:
+                clock.start()
+            self.process.stdin.write(line + "\n")
+            self.process.stdin.flush()
+            answer = self.process.stdout.readline()
+        except BrokenPipeError:
+            answer = ""
+        finally:
+            if clock:
+                clock.cancel()
+        if not answer:
+            raise SideError(f"{self.name}: no answer to '{line}'" + (f" within {limit:.0f} s" if limit else ""))
+        if answer.startswith("error "):
+            raise SideError(f"{self.name}: {answer[6:].strip()}")
+        return answer.split()
+
+    def prepare(self, folder, words):
+        text = " ".join(f"{key}={value}" for key, value in words.items())
+        for word in self.ask(f"prepare {folder} {text}")[1:]:
+            key, value = word.split("=")
+            setattr(self, key, float(value))
+
+    def check(self, limit=None):
+        self.ask("check", limit)
+
+    def turn(self, seconds):
+        """Seconds of one operation."""
+        return float(self.ask(f"turn {seconds}")[1])
+
+    def peak(self):
+        """GFLOP/s of the processors just now."""
+        return float(self.ask("peak")[1])
+
+    def memory(self):
+        """Bytes: the most that was resident in the process; the most that its tensors took (0: not known)."""
+        return tuple(int(word) for word in self.ask("memory")[1:])
+
+
+def ours(program):
+    return Side("ours", [str(BUILD / "bench" / program)])
+
+
+def torch_side(compiled=False):
+    return Side("torch.compile" if compiled else "torch eager",
+                [sys.executable, "bench/peers/torch_peer.py"] + (["--compile"] if compiled else []))
