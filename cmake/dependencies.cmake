@@ -17,10 +17,15 @@ zoo_pkg(zoo_jansson jansson)
 zoo_pkg(zoo_zip libzip)
 zoo_pkg(zoo_jpeg libturbojpeg)
 
-# oneDNN ships a CMake package in both Debian releases, under the name dnnl.
-find_package(dnnl CONFIG REQUIRED)
+# oneDNN by its header and library: the CMake package of Debian 12 asks for OpenCL's headers, which nothing here needs.
+find_path(DNNL_INCLUDE oneapi/dnnl/dnnl.h REQUIRED)
+find_library(DNNL_LIBRARY dnnl REQUIRED)
 add_library(zoo_dnnl INTERFACE)
-target_link_libraries(zoo_dnnl INTERFACE DNNL::dnnl)
+target_include_directories(zoo_dnnl INTERFACE ${DNNL_INCLUDE})
+target_link_libraries(zoo_dnnl INTERFACE ${DNNL_LIBRARY})
+file(STRINGS ${DNNL_INCLUDE}/oneapi/dnnl/dnnl_version.h version_lines REGEX "define DNNL_VERSION_(MAJOR|MINOR|PATCH)")
+string(REGEX REPLACE "[^0-9;]+" "" dnnl_VERSION "${version_lines}")
+string(REPLACE ";" "." dnnl_VERSION "${dnnl_VERSION}")
 
 pkg_check_modules(zoo_cmocka QUIET IMPORTED_TARGET GLOBAL cmocka)
 
