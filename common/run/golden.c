@@ -320,6 +320,7 @@ void golden_backward(Golden *g, int n, const char *const *names, Tensor *const *
     for (int i = 0; i < g->input_count; i++)
         compare_gradient(g, "grad_input", g->inputs[i].name, tensor_gradient(g->inputs[i].tensor),
                          tensor_count(g->inputs[i].tensor));
+    tape_reset(g->tape);
 }
 
 /* ---- Running */

@@ -45,5 +45,6 @@ __attribute__((format(printf, 2, 3))) void golden_mismatch(Golden *g, const char
 void golden_loss(Golden *g, const char *name, float value);
 
 /* Differentiates the sum over the named outputs of output * cotangent (no cotangent in the file: of the output itself), then
- * compares grad/... of the parameters (p may be NULL) and grad_input/... of the inputs. */
+ * compares grad/... of the parameters (p may be NULL) and grad_input/... of the inputs. The last thing that an entry does with
+ * its tensors: the tape is reset, and the model may go. */
 void golden_backward(Golden *g, int n, const char *const *names, Tensor *const *outputs, Params *p);

@@ -36,9 +36,9 @@ bool job_open(Job *job, const Program *p, Settings *settings, Device device, Err
 
 void job_close(Job *job)
 {
+    tape_free(job->tape); /* what it still holds may be views of parameters */
     if (job->network)
         job->model->destroy(job->network);
     params_free(job->params);
-    tape_free(job->tape);
     *job = (Job){0};
 }
