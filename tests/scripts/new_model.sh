@@ -12,7 +12,7 @@ run() {
 }
 
 mkdir tree
-tar -C "$root" --exclude=./build --exclude=./runs --exclude=./.git --exclude=./bench --exclude=./models/linformer -cf - . | tar -xf - -C tree
+tar -C "$root" --exclude=./build --exclude=./runs --exclude=./.git --exclude=./models/linformer -cf - . | tar -xf - -C tree
 export ZOO_PRESET=${ZOO_BUILD##*/} # the sanitizers look at the skeleton too
 case $ZOO_PRESET in release | debug | asan-ubsan) ;; *) ZOO_PRESET=release ;; esac
 cd tree || exit 1
