@@ -1,5 +1,6 @@
 """A side of a bench: a process that speaks the line protocol of bench/side/side.h. Between its turns it waits for a line,
 so its threads sleep."""
+import os
 import subprocess
 import sys
 import threading
@@ -12,10 +13,11 @@ class SideError(Exception):
 
 
 class Side:
-    def __init__(self, name, command):
+    def __init__(self, name, command, environment=None):
         self.name = name
         self.flop = self.items = 0
-        self.process = subprocess.Popen(command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        self.process = subprocess.Popen(command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+                                        env=os.environ | (environment or {}))
 
     def __enter__(self):
         return self
@@ -71,7 +73,8 @@ class Side:
 
 
 def ours(program):
-    return Side("ours", [str(BUILD / "bench" / program)])
+    """With the environment that tools/launch gives the product."""
+    return Side("ours", [str(BUILD / "bench" / program)], {"GOMP_SPINCOUNT": os.environ.get("GOMP_SPINCOUNT", "2000")})
 
 
 def torch_side(compiled=False):
