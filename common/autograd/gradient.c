@@ -146,8 +146,8 @@ void gradient_give(Tape *t, Tensor *x, Tensor *gradient)
     contract(gradient->channels_last == x->channels_last && tensor_count(gradient) == tensor_count(x),
              "a gradient in another layout than its tensor");
     bool whole = tensor_count(x) == tensor_count(owner);
-    bool shareable = whole && !owner->param && !owner->gradient && !gradient->root && gradient->type == F32 &&
-                     !tensor_is_window(gradient);
+    bool shareable = whole && !owner->param && !owner->gradient && gradient->storage && !gradient->root &&
+                     gradient->type == F32 && !tensor_is_window(gradient); /* a parameter has no storage of the tape's */
     if (shareable) {
         Tensor *g = tensor_struct(t);
         g->shape = owner->shape;

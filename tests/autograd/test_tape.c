@@ -309,6 +309,25 @@ static void windows_of_a_projection_share_its_gradient(void **state)
     tape_free(t);
 }
 
+/* A buffer of a model as cotangent: the tape must neither share nor give back memory that is not its own. */
+static void a_parameter_as_cotangent(void **state)
+{
+    (void)state;
+    Tape *t = test_tape(1);
+    grad(t);
+    Params *p = params_new();
+    Tensor *cotangent = params_add_buffer(p, "c", SHAPE(3, 4), (Init){INIT_UNIFORM, 1});
+    params_allocate(p, true, 3, test_backend());
+    Tensor *x = random_leaf(t, "x", SHAPE(3, 4)), *root = scale(t, x, 2);
+    float *expected = floats_of(t, cotangent);
+    tape_backward(t, &root, &cotangent, 1);
+    assert_gradient(t, x, 12, expected, 2);
+    assert_memory_equal(cotangent->data, expected, 12 * sizeof(float));
+    mem_free(expected);
+    tape_free(t);
+    params_free(p);
+}
+
 /* Cotangents as a user has them: a window, and [B,C,H,W] for a map that lies channels-last. */
 static void cotangents_of_any_layout(void **state)
 {
@@ -551,6 +570,7 @@ int main(void)
         cmocka_unit_test(shared_gradients_do_not_alias),
         cmocka_unit_test(windows_of_a_projection_share_its_gradient),
         cmocka_unit_test(cotangents_of_any_layout),
+        cmocka_unit_test(a_parameter_as_cotangent),
         cmocka_unit_test(every_root_counts),
         cmocka_unit_test(regions_nest),
         cmocka_unit_test(a_region_without_gradients_cuts_the_way_back),
