@@ -25,7 +25,7 @@ typedef struct Figure {
     Shape shape;
     Texture texture;
     int radius, x, y;  /* centre */
-    int stripe, phase; /* pixels */
+    int stripe;        /* pixels; the texture lies on the image's grid, not on the figure's */
     uint8_t colours[2][3];
 } Figure;
 
@@ -36,11 +36,10 @@ static Figure figure_draw(int label, Random *random)
     f.x = f.radius + (int)random_integer(random, SIDE - 2 * f.radius);
     f.y = f.radius + (int)random_integer(random, SIDE - 2 * f.radius);
     f.stripe = 1 + (int)random_integer(random, 2);
-    f.phase = (int)random_integer(random, 2 * f.stripe);
     for (int c = 0; c < 3; c++) {
-        int colour = (int)random_integer(random, 256);
-        f.colours[0][c] = (uint8_t)colour;
-        f.colours[1][c] = (uint8_t)(colour < 128 ? colour + 100 : colour - 100);
+        int dark = (int)random_integer(random, 96);
+        f.colours[0][c] = (uint8_t)dark;
+        f.colours[1][c] = (uint8_t)(dark + 160);
     }
     return f;
 }
@@ -61,7 +60,7 @@ static bool inside(const Figure *f, int x, int y)
 /* Which of the two colours the texture shows at a pixel. */
 static int texture_at(const Figure *f, int x, int y)
 {
-    int column = (x + f->phase) / f->stripe, row = (y + f->phase) / f->stripe;
+    int column = x / f->stripe, row = y / f->stripe;
     return (f->texture == HORIZONTAL ? row : f->texture == VERTICAL ? column : row + column) & 1;
 }
 
@@ -73,7 +72,7 @@ static uint8_t noisy(int value, int spread, Random *random)
 
 static void draw_sample(int label, Random *random, uint8_t *pixels)
 {
-    enum { FIGURE_NOISE = 24, GROUND_NOISE = 64, GROUND = 128 };
+    enum { FIGURE_NOISE = 16, GROUND_NOISE = 48, GROUND = 128 };
     Figure f = figure_draw(label, random);
     for (int y = 0; y < SIDE; y++)
         for (int x = 0; x < SIDE; x++)
