@@ -82,6 +82,10 @@ def quiet_pairs(rounds, name, options):
     return [(a.seconds, b.seconds) for a, b in pairs if quiet(a, options) and quiet(b, options)]
 
 
+def lowest_peak(rounds):
+    return min(turn.peak for turns in [rounds.ours, *rounds.peers.values()] for turn in turns)
+
+
 def demand(count, of, options):
     if count < min(3, options.rounds):
         raise SideError(f"no result: the peak fell by more than a tenth beside {of - count} of {of} rounds; something else is "
@@ -96,6 +100,9 @@ def alternate(ours, peers, options, seconds=0.2):
         one_round(ours, peers, seconds, rounds)
         if min(len(quiet_pairs(rounds, p.name, options)) for p in peers) >= options.rounds:
             break
+    if options.keep_all:
+        print(f"all turns were kept (--keep-all), the peak beside them from {lowest_peak(rounds):.0f} to {best_peak:.0f} "
+              "GFLOP/s: no measurement", flush=True)
     results = {}
     for peer in peers:
         pairs = quiet_pairs(rounds, peer.name, options)
