@@ -189,11 +189,17 @@ static inline bool scattered(HeadRows x, int64_t width)
     return x.token_step != width && (x.token_step % 256 == 0 || x.token_step > 512);
 }
 
-/* What a key that may not be seen scores, in units of ln 2. */
+/* A score in units of ln 2. A finite one that would overflow stays the lowest number. (Asked of the score itself: where the
+ * product is compared with infinity, GCC 14 concludes that the score was infinite, and drops the test.) */
+static inline float in_log2(float score)
+{
+    return score >= LOWEST && score < LOWEST / LOG2_E ? LOWEST : score * LOG2_E;
+}
+
+/* What a key that may not be seen scores. */
 static inline float blocked_score(const AttentionShape *s)
 {
-    float x = s->blocked * LOG2_E;
-    return x == -__builtin_inff() && s->blocked >= LOWEST ? LOWEST : x;
+    return in_log2(s->blocked);
 }
 
 /* Where the table's values of this tile begin, [queries, keys] at its steps. */
