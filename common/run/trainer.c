@@ -175,7 +175,8 @@ static bool end_of_epoch(Trainer *r, double lr, Error *e)
         Str line = {0};
         str_add(&line, "epoch %lld/%d ", (long long)(r->at.step / task->steps), task->epochs);
         for (int i = 0; i < task->figure_count; i++)
-            str_add(&line, "  %s %.4f", task->figures[i], figures[i]);
+            if (isfinite(figures[i]))
+                str_add(&line, "  %s %.4f", task->figures[i], figures[i]);
         log_line(r->options->log, "%s%s", line.text, best ? "  (best so far)" : "");
         str_free(&line);
     }
