@@ -20,7 +20,7 @@ bool print_configs(const Program *p, bool with_data, Error *e);
 /* Every arm with every seed, and the table. TRAINER_INTERRUPTED where one was. */
 TrainerEnd run_experiment(const Program *p, const Settings *experiment, const char *run, Log *log, Error *e);
 
-/* One run in its folder, from the start or from `resume` (a checkpoint folder). */
+/* One run in its folder, which the caller has locked, from the start or from `resume` (a checkpoint folder). */
 TrainerEnd run_training(const Program *p, Settings *settings, const char *run, const char *resume, Log *log, Error *e);
 
 /* ---- Jobs (job.c) */

@@ -34,6 +34,8 @@ static TrainerEnd run_arm(const Program *p, const Settings *experiment, const ch
     SettingsTables tables = program_tables(p);
     if (run_folder_finished(folder))
         return TRAINER_DONE;
+    if (!run_folder_lock(folder, e))
+        return TRAINER_FAILED;
     Settings *s = settings_bind(&tables, node_copy(experiment->tree), experiment->config_name, arm, seed, e);
     if (!s)
         return TRAINER_FAILED;

@@ -114,8 +114,10 @@ static int begin_run(const Program *p, Settings *s)
         return user_error(&e);
     const char *name = s->run.name ? s->run.name : s->config_name;
     char *run = run_folder_make(RUNS, p->model->name, name, &e);
-    if (!run)
+    if (!run || !run_folder_lock(run, &e)) {
+        free(run);
         return user_error(&e);
+    }
     char *path = path_join(run, "config.yaml");
     Str text = {0};
     node_write_yaml(s->tree,
@@ -135,8 +137,11 @@ static int resume_run(const Program *p, const TrainOptions *o)
     Error e;
     SettingsTables tables = program_tables(p);
     char *run = o->run ? str_copy(o->run) : run_folder_newest_unfinished(RUNS, p->model->name, &e);
-    if (!run)
+    if (!run ||
+        !run_folder_lock(run, &e)) { /* before its checkpoints are looked at: another process may be writing them */
+        free(run);
         return user_error(&e);
+    }
     int code = 2;
     char *path = path_join(run, "config.yaml");
     Node *tree = node_from_yaml_file(path, &e);

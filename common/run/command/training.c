@@ -110,8 +110,7 @@ TrainerEnd run_training(const Program *p, Settings *settings, const char *run, c
 {
     char *path = path_join(run, "config.yaml"), *text = resolved_text(settings);
     Job job = {0};
-    bool good =
-        run_folder_lock(run, e) && (resume ? same_run(path, settings, e) : file_write(path, text, strlen(text), e));
+    bool good = resume ? same_run(path, settings, e) : file_write(path, text, strlen(text), e);
     TrainerEnd end = TRAINER_FAILED;
     if (good && job_open(&job, p, settings, DEVICE_CPU, e)) {
         job.log = log;
