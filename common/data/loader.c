@@ -1,5 +1,6 @@
 #include "common/data/loader.h"
 
+#include "common/base/clock.h"
 #include "common/base/memory.h"
 #include "common/data/order.h"
 
@@ -318,16 +319,9 @@ static bool settle(const Loader *l, Slot *slot, Error *e)
     return true;
 }
 
-static double now(void)
-{
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
-}
-
 const Batch *loader_next(Loader *l, Error *e)
 {
-    double start = now();
+    double start = clock_seconds();
     pthread_mutex_lock(&l->lock);
     int64_t mine = l->taken++;
     Slot *slot = &l->slots[mine % l->slot_count];
@@ -341,7 +335,7 @@ const Batch *loader_next(Loader *l, Error *e)
             pthread_cond_wait(&l->done, &l->lock);
     }
     pthread_mutex_unlock(&l->lock);
-    l->waited += now() - start;
+    l->waited += clock_seconds() - start;
     return settle(l, slot, e) ? &slot->batch : NULL;
 }
 

@@ -1,5 +1,6 @@
 #include "common/run/progress.h"
 
+#include "common/base/clock.h"
 #include "common/base/memory.h"
 #include "common/base/str.h"
 #include "common/run/readable.h"
@@ -10,17 +11,10 @@
 
 static const double LIVE_SECONDS = 0.1, LINE_SECONDS = 1, SILENT_SECONDS = 10, RATE_SECONDS = 5;
 
-static double monotonic_seconds(void)
-{
-    struct timespec now;
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    return (double)now.tv_sec + 1e-9 * (double)now.tv_nsec;
-}
-
 void progress_begin(Progress *p, Log *log, const ProgressPlan *plan)
 {
-    *p = (Progress){.log = log, .plan = *plan, .clock = monotonic_seconds};
-    p->begun = p->last_step = p->last_live = p->last_line = monotonic_seconds();
+    *p = (Progress){.log = log, .plan = *plan, .clock = clock_seconds};
+    p->begun = p->last_step = p->last_live = p->last_line = clock_seconds();
 }
 
 static void new_epoch(Progress *p, int epoch)

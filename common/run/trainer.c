@@ -1,5 +1,6 @@
 #include "common/run/trainer.h"
 
+#include "common/base/clock.h"
 #include "common/base/file.h"
 #include "common/base/memory.h"
 #include "common/run/checkpoint.h"
@@ -50,13 +51,6 @@ static void catch_signals(void)
     sigaction(SIGTERM, &action, NULL);
 }
 
-static double now(void)
-{
-    struct timespec time;
-    clock_gettime(CLOCK_MONOTONIC, &time);
-    return (double)time.tv_sec + 1e-9 * (double)time.tv_nsec;
-}
-
 /* ---- Checkpoints */
 
 static void standing_to_bits(const Standing *s, int64_t *bits)
@@ -89,7 +83,7 @@ static bool save(Trainer *r, bool best, Error *e)
                                  .metadata_count = r->options->metadata_count};
     bool good = metrics_sync(r->metrics, e) && checkpoint_save(r->options->run, r->at.step, &content, best, e);
     mem_free(model);
-    r->last_save = now();
+    r->last_save = clock_seconds();
     return good;
 }
 
@@ -231,7 +225,7 @@ static TrainerEnd loop(Trainer *r, Error *e)
         bool row = (step + 1) * ROWS_AN_EPOCH / task->steps > step * ROWS_AN_EPOCH / task->steps;
         if (last ? !end_of_epoch(r, lr, e) : row && !write_row(r, lr, NULL, e))
             return TRAINER_FAILED;
-        if (!last && (interrupted || now() - r->last_save > r->options->save_seconds) && !save(r, false, e))
+        if (!last && (interrupted || clock_seconds() - r->last_save > r->options->save_seconds) && !save(r, false, e))
             return TRAINER_FAILED;
         if (interrupted)
             return TRAINER_INTERRUPTED;
@@ -241,7 +235,7 @@ static TrainerEnd loop(Trainer *r, Error *e)
 
 TrainerEnd trainer_run(Task *task, Tape *t, const TrainerOptions *options, Error *e)
 {
-    Trainer r = {.task = task, .tape = t, .options = options, .at.best = NAN, .last_save = now()};
+    Trainer r = {.task = task, .tape = t, .options = options, .at.best = NAN, .last_save = clock_seconds()};
     TrainerEnd end = TRAINER_FAILED;
     if ((!options->resume || resume(&r, e)) && open_files(&r, e)) {
         task->seek(task, r.at.step / task->steps, r.at.step % task->steps);

@@ -1,6 +1,7 @@
 /* report.html of a classifier. */
 #include "common/hosts/classification/classification.h"
 
+#include "common/base/clock.h"
 #include "common/base/file.h"
 #include "common/data/image_file.h"
 #include "common/run/machine.h"
@@ -13,7 +14,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 enum { SHOWN = 9, MAPS = 4, PICTURE_SIDE = 112 };
 
@@ -21,9 +21,7 @@ enum { SHOWN = 9, MAPS = 4, PICTURE_SIDE = 112 };
 
 static void add_figures(Report *r, const Job *job, const Tally *tally)
 {
-    struct timespec time;
-    clock_gettime(CLOCK_MONOTONIC, &time);
-    double n = (double)tally->count, seconds = (double)time.tv_sec + 1e-9 * (double)time.tv_nsec - job->started;
+    double n = (double)tally->count, seconds = clock_seconds() - job->started;
     char top1[32], top5[32], note[64];
     snprintf(top1, sizeof top1, "%.2f", 100.0 * (double)tally->top1 / n);
     snprintf(top5, sizeof top5, "%.2f", 100.0 * (double)tally->top5 / n);

@@ -1,4 +1,5 @@
 /* The workload: what the shared loop and the commands ask for. */
+#include "common/base/clock.h"
 #include "common/hosts/classification/classification.h"
 
 #include "common/autograd/ops.h"
@@ -11,7 +12,6 @@
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <time.h>
 
 extern const ConfigTable classification_data_table, classification_train_table, classification_eval_table;
 
@@ -249,13 +249,6 @@ static Task *open_task(Job *job, Error *e)
 
 /* ---- The end of a run, and evaluation */
 
-static double now(void)
-{
-    struct timespec time;
-    clock_gettime(CLOCK_MONOTONIC, &time);
-    return (double)time.tv_sec + 1e-9 * (double)time.tv_nsec;
-}
-
 static void say_result(Job *job, const Tally *tally, double seconds)
 {
     const Classifier *classifier = classifier_of(job);
@@ -297,12 +290,12 @@ static bool test_and_report(Job *job, Dataset *test, Result *result, Error *e)
     Tally tally = {.confusion = mem_new((size_t)(classes * classes) * sizeof(int64_t)),
                    .probability = mem_new((size_t)test->count * sizeof(float)),
                    .predicted = mem_new((size_t)test->count * sizeof(int32_t))};
-    double begun = now();
+    double begun = clock_seconds();
     bool good = classification_evaluate(job, test, &transform, &tally, e);
     if (good && tally.count == 0)
         good = error_set(e, "no test image could be read");
     if (good)
-        say_result(job, &tally, now() - begun);
+        say_result(job, &tally, clock_seconds() - begun);
     if (good && result) {
         fill_result(job, &tally, result);
         good = classification_report(job, test, &transform, &tally, e);

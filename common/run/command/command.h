@@ -25,7 +25,6 @@ TrainerEnd run_training(const Program *p, Settings *settings, const char *run, c
 
 /* ---- Jobs (job.c) */
 SettingsTables program_tables(const Program *p);
-double seconds_now(void);
 
 /* A network with fresh parameters on the CPU, or with nothing but shapes on the meta device. */
 bool job_open(Job *job, const Program *p, Settings *settings, Device device, Error *e);

@@ -1,16 +1,9 @@
 #include "common/run/command/command.h"
 
+#include "common/base/clock.h"
 #include "common/run/machine.h"
 
 #include <stdlib.h>
-#include <time.h>
-
-double seconds_now(void)
-{
-    struct timespec time;
-    clock_gettime(CLOCK_MONOTONIC, &time);
-    return (double)time.tv_sec + 1e-9 * (double)time.tv_nsec;
-}
 
 SettingsTables program_tables(const Program *p)
 {

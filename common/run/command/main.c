@@ -1,5 +1,6 @@
 #include "common/run/command/command.h"
 
+#include "common/base/clock.h"
 #include "common/base/memory.h"
 
 #include <stdio.h>
@@ -47,7 +48,7 @@ static int run_eval(const Program *p, int count, char **words)
 
 int model_main(const Model *model, const char *root, int argc, char **argv)
 {
-    Program p = {.model = model, .root = root, .started = seconds_now()};
+    Program p = {.model = model, .root = root, .started = clock_seconds()};
     p.configs = str_format("%s/models/%s/configs", root, model->name);
     setvbuf(stdout, NULL, _IOLBF, 0);
     int code = 2;
