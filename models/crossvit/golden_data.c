@@ -268,10 +268,26 @@ static bool read_boxes(Golden *g, BoxInputs *in, Error *e)
     return true;
 }
 
-static void compare_box(int64_t *out, const Box *box)
+/* Where row i's box lies, drawn from its numbers; false: there is none. */
+typedef bool DrawBox(const void *config, int width, int height, Random *random, Box *box);
+
+static bool compare_boxes(Golden *g, DrawBox *draw, const void *config, Error *e)
 {
-    const int64_t values[] = {box ? box->top : -1, box ? box->left : -1, box ? box->height : -1, box ? box->width : -1};
-    memcpy(out, values, sizeof values);
+    BoxInputs in = {0};
+    if (!read_boxes(g, &in, e))
+        return false;
+    int64_t *boxes = mem_new((size_t)in.rows * 4 * sizeof *boxes);
+    for (int64_t i = 0; i < in.rows; i++) {
+        RandomReplay replay = {.values = in.u + i * in.numbers, .count = in.numbers};
+        Random random = {.replay = &replay};
+        Box b;
+        if (!draw(config, (int)in.size[2 * i + 1], (int)in.size[2 * i], &random, &b))
+            b = (Box){.top = -1, .left = -1, .height = -1, .width = -1};
+        memcpy(boxes + 4 * i, (const int64_t[]){b.top, b.left, b.height, b.width}, 4 * sizeof *boxes);
+    }
+    golden_output_values(g, "box", I64, SHAPE(in.rows, 4), boxes);
+    mem_free(boxes);
+    return true;
 }
 
 typedef struct CropConfig {
@@ -284,24 +300,17 @@ static const ConfigField crop_rows[] = {
 };
 static const ConfigTable crop_table = {CONFIG_STRUCT(CropConfig), CONFIG_ROWS(crop_rows)};
 
+static bool draw_crop(const void *config, int width, int height, Random *random, Box *box)
+{
+    const CropConfig *c = config;
+    *box = crop_box_resized(width, height, c->scale, c->ratio, random);
+    return true;
+}
+
 bool golden_crop_box(Golden *g, Error *e)
 {
     CropConfig c;
-    BoxInputs in;
-    if (!golden_config(g, &crop_table, &c))
-        return true;
-    if (!read_boxes(g, &in, e))
-        return false;
-    int64_t *boxes = mem_new((size_t)in.rows * 4 * sizeof *boxes);
-    for (int64_t i = 0; i < in.rows; i++) {
-        RandomReplay replay = {.values = in.u + i * in.numbers, .count = in.numbers};
-        Random random = {.replay = &replay};
-        Box box = crop_box_resized((int)in.size[2 * i + 1], (int)in.size[2 * i], c.scale, c.ratio, &random);
-        compare_box(boxes + 4 * i, &box);
-    }
-    golden_output_values(g, "box", I64, SHAPE(in.rows, 4), boxes);
-    mem_free(boxes);
-    return true;
+    return !golden_config(g, &crop_table, &c) || compare_boxes(g, draw_crop, &c, e);
 }
 
 static const ConfigField erase_rows[] = {
@@ -312,25 +321,15 @@ static const ConfigField erase_rows[] = {
 };
 static const ConfigTable erase_table = {CONFIG_STRUCT(RandomErasing), CONFIG_ROWS(erase_rows)};
 
+static bool draw_erase(const void *config, int width, int height, Random *random, Box *box)
+{
+    return erase_box(width, height, config, random, box);
+}
+
 bool golden_erase_box(Golden *g, Error *e)
 {
     RandomErasing c;
-    BoxInputs in;
-    if (!golden_config(g, &erase_table, &c))
-        return true;
-    if (!read_boxes(g, &in, e))
-        return false;
-    int64_t *boxes = mem_new((size_t)in.rows * 4 * sizeof *boxes);
-    for (int64_t i = 0; i < in.rows; i++) {
-        RandomReplay replay = {.values = in.u + i * in.numbers, .count = in.numbers};
-        Random random = {.replay = &replay};
-        Box box;
-        bool erased = erase_box((int)in.size[2 * i + 1], (int)in.size[2 * i], &c, &random, &box);
-        compare_box(boxes + 4 * i, erased ? &box : NULL);
-    }
-    golden_output_values(g, "box", I64, SHAPE(in.rows, 4), boxes);
-    mem_free(boxes);
-    return true;
+    return !golden_config(g, &erase_table, &c) || compare_boxes(g, draw_erase, &c, e);
 }
 
 /* ---- repeated_augmentation */
