@@ -9,6 +9,7 @@
 
 #include "common/base/memory.h"
 #include "common/kernels/backend.h"
+#include "support/levels.h"
 
 #include <math.h>
 #include <stdio.h>
@@ -179,27 +180,20 @@ static inline void each_layout(Trial *t, void (*body)(Trial *, Shape, Layout))
             body(t, check_shapes[s], check_layouts[l]);
 }
 
-static const char *const check_levels[] = {"plain", "avx2", "avx512", "avx512_bf16"};
-
 /* Every case at every level of this machine, with the same bytes for 1, 2 and 3 threads. */
 static inline void check_cases(const Case *cases, int count)
 {
-    for (int l = 0; l < COUNT_OF(check_levels); l++) {
-        const Backend *backend = cpu_backend_at(check_levels[l]);
-        if (!backend) {
-            print_message("this machine has no %s\n", check_levels[l]);
-            continue;
-        }
+    for (Level level = {0}; next_level(&level);) {
         for (int c = 0; c < count; c++) {
-            Trial one = {.backend = backend, .exec = {.threads = 1}, .random = 1};
+            Trial one = {.backend = level.backend, .exec = {.threads = 1}, .random = 1};
             cases[c].run(&one);
             assert_true(one.recorded > 0);
             for (int threads = 2; threads <= 3; threads++) {
-                Trial more = {.backend = backend, .exec = {.threads = threads}, .random = 1};
+                Trial more = {.backend = level.backend, .exec = {.threads = threads}, .random = 1};
                 cases[c].run(&more);
                 assert_int_equal(more.recorded, one.recorded);
                 if (memcmp(more.record, one.record, one.recorded) != 0)
-                    fail_msg("%s at level %s: %d threads give other bytes than one", cases[c].kernel, check_levels[l],
+                    fail_msg("%s at level %s: %d threads give other bytes than one", cases[c].kernel, level.name,
                              threads);
                 mem_free(more.record);
             }
@@ -217,12 +211,9 @@ static inline void check_complete(const Case *cases, int count, size_t offset, s
             found = found || cases[c].offset == entry;
         if (!found)
             fail_msg("entry %zu of the struct has no case in this test", (entry - offset) / sizeof(void (*)(void)));
-        for (int l = 0; l < COUNT_OF(check_levels); l++) {
-            const Backend *backend = cpu_backend_at(check_levels[l]);
-            if (!backend)
-                continue;
+        for (Level level = {0}; next_level(&level);) {
             void (*function)(void);
-            memcpy(&function, (const char *)backend + entry, sizeof function);
+            memcpy(&function, (const char *)level.backend + entry, sizeof function);
             assert_non_null(function);
         }
     }

@@ -10,6 +10,7 @@
 #include "common/base/str.h"
 #include "common/kernels/backend.h"
 #include "common/kernels/cpu/dnnl.h"
+#include "support/levels.h"
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -53,20 +54,15 @@ static inline void assert_near(double got, double want, double size, DType type,
 
 static inline int run_at_every_level(int (*run)(void))
 {
-    static const char *const levels[] = {"plain", "avx2", "avx512", "avx512_bf16"};
     int failed = 0;
-    for (int i = 0; i < COUNT_OF(levels); i++) {
-        if (!cpu_backend_at(levels[i])) {
-            printf("level %s: not on this machine\n", levels[i]);
-            continue;
-        }
-        printf("level %s\n", levels[i]);
+    for (Level level = {0}; next_level(&level);) {
+        printf("level %s\n", level.name);
         fflush(NULL);
         pid_t child = fork();
         if (child == 0) {
-            dnnl_limit_isa(levels[i]);
-            backend = cpu_backend_at(levels[i]);
-            bf16_here = strcmp(levels[i], "avx512_bf16") == 0;
+            dnnl_limit_isa(level.name);
+            backend = level.backend;
+            bf16_here = strcmp(level.name, "avx512_bf16") == 0;
             exit(run() != 0);
         }
         int status = 1;

@@ -1,320 +1,13 @@
 /* Attention at every level against softmax(q k^T) v written out in double, forward and backward: odd sizes, every mask
- * alone and together, shared and grouped heads, windows of a fused projection, bf16, and 1, 2 and 3 threads to the byte.
- * Buffers are allocated to the float, so that a sanitizer sees what lies outside. */
-#include <math.h>
-#include <float.h>
+ * alone and together, shared and grouped heads, windows of a fused projection, bf16, and 1, 2 and 3 threads to the byte. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
-
+#include <stdint.h>
 #include <cmocka.h>
 
-#include "common/base/memory.h"
-#include "common/kernels/backend.h"
-
-static const char *const levels[] = {"plain", "avx2", "avx512", "avx512_bf16"};
-
-/* One comparison. Zero means off; sizes must be given. */
-typedef struct Case {
-    int batch, queries, keys, q_heads, k_heads, v_heads, width, value_width;
-    bool causal;
-    int left, right; /* window + 1: 0 is no limit */
-    bool lengths, dlse, add, fused, bf16;
-    bool share_q, share_kv; /* one for all samples */
-    char keep[5], bias[5];  /* the axes B H Q K: 'x' full, '1' broadcast, 'k' as many heads as k, 'd' B / 2 */
-    float blocked;          /* 0: -INFINITY */
-    EmptyRow empty_row;
-    bool empty_rows; /* some rows of keep and bias hide every key */
-} Case;
-
-static uint32_t random_state = 1;
-
-static uint32_t random_word(void)
-{
-    random_state = random_state * 1664525u + 1013904223u;
-    return random_state >> 8;
-}
-
-static int random_below(int n)
-{
-    return (int)(random_word() % (uint32_t)n);
-}
-
-static float random_value(void)
-{
-    float sum = 0;
-    for (int i = 0; i < 4; i++)
-        sum += (float)random_word() * 0x1p-24f - 0.5f;
-    return sum * 1.7f;
-}
-
-/* A tensor [B,N,H,w], perhaps a window of a wider one; `gap` floats lie between two tokens. */
-typedef struct Tensor {
-    HeadRows rows;
-    size_t count; /* elements, gaps included */
-    int64_t heads, width;
-} Tensor;
-
-enum { GAP_MARK = 77 };
-
-static void put(const Tensor *x, size_t i, float value)
-{
-    if (x->rows.type == BF16)
-        ((uint16_t *)x->rows.data)[i] = bf16_from_float(value);
-    else
-        ((float *)x->rows.data)[i] = value;
-}
-
-static double get(const Tensor *x, size_t i)
-{
-    return x->rows.type == BF16 ? bf16_to_float(((uint16_t *)x->rows.data)[i]) : ((float *)x->rows.data)[i];
-}
-
-static size_t at(const Tensor *x, int64_t b, int64_t n, int64_t h, int64_t c)
-{
-    return (size_t)(b * x->rows.batch_step + n * x->rows.token_step + h * x->width + c);
-}
-
-static Tensor tensor(const Case *c, int64_t tokens, int64_t heads, int64_t width, bool shared)
-{
-    int64_t gap = c->fused ? 5 : 0, step = heads * width + gap;
-    Tensor x = {{NULL, shared ? 0 : tokens * step, step, c->bf16 ? BF16 : F32}, 0, heads, width};
-    x.count = (size_t)((shared ? 1 : c->batch) * tokens * step);
-    x.rows.data = malloc(x.count * dtype_bytes(x.rows.type) + !x.count);
-    for (size_t i = 0; i < x.count; i++)
-        put(&x, i, (int64_t)i % step < heads * width ? random_value() : GAP_MARK);
-    return x;
-}
-
-static Tensor copy_of(const Tensor *x)
-{
-    Tensor y = *x;
-    y.rows.data = malloc(x->count * dtype_bytes(x->rows.type) + !x->count);
-    memcpy(y.rows.data, x->rows.data, x->count * dtype_bytes(x->rows.type));
-    return y;
-}
-
-typedef struct Problem {
-    AttentionShape shape;
-    Tensor q, k, v, o, d_o, dq, dk, dv; /* the gradients hold what `add` adds to */
-    float *lse, *dlse, *dbias;
-    ScoreTable dbias_table;
-    size_t bias_count;
-    bool add;
-} Problem;
-
-static int64_t axis_length(char mark, int64_t full, int64_t k_heads)
-{
-    return mark == '1' ? 1 : mark == 'k' ? k_heads : mark == 'd' ? full / 2 : full;
-}
-
-static ScoreTable table(const Case *c, const char *axes, size_t bytes, size_t *count)
-{
-    int64_t b = axis_length(axes[0], c->batch, 0), h = axis_length(axes[1], c->q_heads, c->k_heads);
-    int64_t q = axis_length(axes[2], c->queries, 0), k = axis_length(axes[3], c->keys, 0);
-    *count = (size_t)(b * h * q * k);
-    return (ScoreTable){malloc(*count * bytes + !*count),
-                        b,
-                        h,
-                        b == 1 ? 0 : h * q * k,
-                        h == 1 ? 0 : q * k,
-                        q == 1 ? 0 : k,
-                        k == 1 ? 0 : 1};
-}
-
-static int64_t table_at(const AttentionShape *s, const ScoreTable *t, int64_t b, int64_t h, int64_t i, int64_t j)
-{
-    return b % t->batch * t->batch_step + h / (s->q_heads / t->heads) * t->head_step + i * t->query_step +
-           j * t->key_step;
-}
-
-static Problem problem(const Case *c)
-{
-    Problem p = {0};
-    AttentionShape *s = &p.shape;
-    *s = (AttentionShape){.batch = c->batch,
-                          .queries = c->queries,
-                          .keys = c->keys,
-                          .q_heads = c->q_heads,
-                          .k_heads = c->k_heads,
-                          .v_heads = c->v_heads,
-                          .width = c->width,
-                          .value_width = c->value_width,
-                          .scale = 1 / sqrtf((float)(c->width + 1)),
-                          .causal = c->causal,
-                          .causal_offset = c->keys - c->queries,
-                          .left = c->left - 1,
-                          .right = c->right - 1,
-                          .blocked = c->blocked != 0 ? c->blocked : -INFINITY,
-                          .empty_row = c->empty_row};
-    p.q = tensor(c, c->queries, c->q_heads, c->width, c->share_q);
-    p.k = tensor(c, c->keys, c->k_heads, c->width, c->share_kv);
-    p.v = tensor(c, c->keys, c->v_heads, c->value_width, c->share_kv);
-    p.o = tensor(c, c->queries, c->q_heads, c->value_width, false);
-    p.d_o = tensor(c, c->queries, c->q_heads, c->value_width, false);
-    p.dq = tensor(c, c->queries, c->q_heads, c->width, c->share_q);
-    p.dk = tensor(c, c->keys, c->k_heads, c->width, c->share_kv);
-    p.dv = tensor(c, c->keys, c->v_heads, c->value_width, c->share_kv);
-    p.add = c->add;
-    size_t rows = (size_t)(c->batch * c->q_heads * c->queries);
-    p.lse = malloc(rows * 4 + 1);
-    if (c->dlse) {
-        p.dlse = malloc(rows * 4 + 1);
-        for (size_t i = 0; i < rows; i++)
-            p.dlse[i] = random_value();
-    }
-    if (c->lengths) {
-        int32_t *lengths = malloc((size_t)c->batch * 4);
-        for (int b = 0; b < c->batch; b++)
-            lengths[b] = c->empty_rows && b == 0 ? 0 : random_below(c->keys + 2);
-        s->key_lengths = lengths;
-    }
-    if (c->keep[0]) {
-        size_t count;
-        s->keep = table(c, c->keep, 1, &count);
-        int64_t run = s->keep.key_step ? c->keys : 1; /* one row of the table */
-        for (size_t i = 0; i < count; i++) {
-            bool hidden = c->empty_rows && (int64_t)i / run % 3 == 0;
-            ((uint8_t *)s->keep.data)[i] = hidden ? 0 : random_below(4) > 0;
-        }
-    }
-    if (c->bias[0]) {
-        s->bias = table(c, c->bias, 4, &p.bias_count);
-        float *bias = s->bias.data;
-        int64_t run = s->bias.key_step ? c->keys : 1;
-        for (size_t i = 0; i < p.bias_count; i++) {
-            bias[i] = random_below(9) == 0 ? -INFINITY : random_value();
-            if (c->empty_rows && (int64_t)i / run % 4 == 1)
-                bias[i] = (int64_t)i / run % 8 == 1 ? -INFINITY : -FLT_MAX;
-        }
-        p.dbias = mem_new(p.bias_count * 4 + 1);
-        p.dbias_table = s->bias;
-        p.dbias_table.data = p.dbias;
-    }
-    return p;
-}
-
-static void problem_free(Problem *p)
-{
-    Tensor *all[] = {&p->q, &p->k, &p->v, &p->o, &p->d_o, &p->dq, &p->dk, &p->dv};
-    for (int i = 0; i < COUNT_OF(all); i++)
-        free(all[i]->rows.data);
-    free(p->lse);
-    free(p->dlse);
-    free((void *)p->shape.key_lengths);
-    free(p->shape.keep.data);
-    free(p->shape.bias.data);
-    mem_free(p->dbias);
-}
-
-/* ---- the definition, in double ---- */
-
-typedef struct Reference {
-    double *p, *o, *lse; /* [B,H,Q,K], [B,Q,H,e], [B,H,Q] */
-    double *dq, *dk, *dv, *dbias;
-} Reference;
-
-static bool visible(const AttentionShape *s, int64_t b, int64_t h, int64_t i, int64_t j)
-{
-    int64_t here = i + s->causal_offset;
-    return !(s->causal && j > here) && !(s->left >= 0 && j < here - s->left) &&
-           !(s->right >= 0 && j > here + s->right) && !(s->key_lengths && j >= s->key_lengths[b]) &&
-           !(s->keep.data && !((uint8_t *)s->keep.data)[table_at(s, &s->keep, b, h, i, j)]);
-}
-
-static double score(const Problem *p, int64_t b, int64_t h, int64_t i, int64_t j)
-{
-    const AttentionShape *s = &p->shape;
-    double sum = 0;
-    if (!visible(s, b, h, i, j))
-        return s->blocked;
-    for (int64_t c = 0; c < s->width; c++)
-        sum += get(&p->q, at(&p->q, b, i, h, c)) * get(&p->k, at(&p->k, b, j, h / (s->q_heads / s->k_heads), c));
-    sum *= s->scale;
-    return s->bias.data ? sum + ((float *)s->bias.data)[table_at(s, &s->bias, b, h, i, j)] : sum;
-}
-
-/* p [K] of one row, and its log-sum-exp; a row without keys has -INFINITY. */
-static double softmax_row(const Problem *p, int64_t b, int64_t h, int64_t i, double *row)
-{
-    const AttentionShape *s = &p->shape;
-    double largest = -INFINITY, total = 0;
-    for (int64_t j = 0; j < s->keys; j++)
-        largest = fmax(largest, row[j] = score(p, b, h, i, j));
-    for (int64_t j = 0; j < s->keys && largest > -INFINITY; j++)
-        total += row[j] = exp(row[j] - largest);
-    for (int64_t j = 0; j < s->keys; j++)
-        row[j] = total > 0 ? row[j] / total : s->empty_row == EMPTY_UNIFORM ? 1.0 / (double)s->keys : 0;
-    return total > 0 ? largest + log(total) : -INFINITY;
-}
-
-static void reference_row(const Problem *p, Reference *r, int64_t b, int64_t h, int64_t i)
-{
-    const AttentionShape *s = &p->shape;
-    int64_t hk = h / (s->q_heads / s->k_heads), hv = h / (s->q_heads / s->v_heads),
-            row = (b * s->q_heads + h) * s->queries + i;
-    double *probability = r->p + row * s->keys, delta = p->dlse ? -p->dlse[row] : 0;
-    r->lse[row] = softmax_row(p, b, h, i, probability);
-    for (int64_t c = 0; c < s->value_width; c++) {
-        double sum = 0, slope = get(&p->d_o, at(&p->d_o, b, i, h, c));
-        for (int64_t j = 0; j < s->keys; j++) {
-            sum += probability[j] * get(&p->v, at(&p->v, b, j, hv, c));
-            r->dv[at(&p->dv, b, j, hv, c)] += probability[j] * slope;
-        }
-        r->o[((b * s->queries + i) * s->q_heads + h) * s->value_width + c] = sum;
-        delta += sum * slope;
-    }
-    if (r->lse[row] == -INFINITY)
-        return; /* constant, so without a gradient */
-    for (int64_t j = 0; j < s->keys; j++) {
-        double dp = 0;
-        for (int64_t c = 0; c < s->value_width; c++)
-            dp += get(&p->d_o, at(&p->d_o, b, i, h, c)) * get(&p->v, at(&p->v, b, j, hv, c));
-        double ds = visible(s, b, h, i, j) ? probability[j] * (dp - delta) : 0;
-        for (int64_t c = 0; c < s->width; c++) {
-            r->dq[at(&p->dq, b, i, h, c)] += s->scale * ds * get(&p->k, at(&p->k, b, j, hk, c));
-            r->dk[at(&p->dk, b, j, hk, c)] += s->scale * ds * get(&p->q, at(&p->q, b, i, h, c));
-        }
-        if (p->dbias)
-            r->dbias[table_at(s, &s->bias, b, h, i, j)] += ds;
-    }
-}
-
-static double *start_of_gradient(const Tensor *x, bool add)
-{
-    double *sums = mem_new(x->count * sizeof *sums + 1);
-    for (size_t i = 0; i < x->count && add; i++)
-        sums[i] = get(x, i);
-    return sums;
-}
-
-static Reference reference(const Problem *p)
-{
-    const AttentionShape *s = &p->shape;
-    size_t rows = (size_t)(s->batch * s->q_heads * s->queries);
-    Reference r = {mem_new(rows * (size_t)s->keys * 8 + 1),
-                   mem_new(rows * (size_t)s->value_width * 8 + 1),
-                   mem_new(rows * 8 + 1),
-                   start_of_gradient(&p->dq, p->add),
-                   start_of_gradient(&p->dk, p->add),
-                   start_of_gradient(&p->dv, p->add),
-                   mem_new(p->bias_count * 8 + 1)};
-    for (int64_t b = 0; b < s->batch; b++)
-        for (int64_t h = 0; h < s->q_heads; h++)
-            for (int64_t i = 0; i < s->queries; i++)
-                reference_row(p, &r, b, h, i);
-    return r;
-}
-
-static void reference_free(Reference *r)
-{
-    double *all[] = {r->p, r->o, r->lse, r->dq, r->dk, r->dv, r->dbias};
-    for (int i = 0; i < COUNT_OF(all); i++)
-        mem_free(all[i]);
-}
+#include "attention_reference.h"
+#include "support/levels.h"
 
 /* ---- what the kernels make of it ---- */
 
@@ -432,11 +125,8 @@ static void check(const Case *c)
     Problem p = problem(c);
     Reference want = reference(&p);
     size_t rows = (size_t)(p.shape.batch * p.shape.q_heads * p.shape.queries);
-    for (int l = 0; l < COUNT_OF(levels); l++) {
-        const Backend *backend = cpu_backend_at(levels[l]);
-        if (!backend)
-            continue;
-        Result one = run(&p, &backend->attention, 1);
+    for (Level level = {0}; next_level(&level);) {
+        Result one = run(&p, &level.backend->attention, 1);
         double tolerance = c->bf16 ? 1.5e-2 : 1e-5;
         bool good = tensor_close("o", &one.o, want.o, true, tolerance) &&
                     floats_close("lse", one.lse, want.lse, rows, 1e-5) &&
@@ -446,7 +136,7 @@ static void check(const Case *c)
                     tensor_close("dv", &one.dv, want.dv, false, tolerance) &&
                     floats_close("dbias", one.dbias, want.dbias, p.bias_count, c->bf16 ? 0.1 : tolerance);
         for (int threads = 2; threads <= 3 && good; threads++) {
-            Result more = run(&p, &backend->attention, threads);
+            Result more = run(&p, &level.backend->attention, threads);
             good = results_equal(&p, &one, &more);
             if (!good)
                 print_error("%d threads give other bits than one\n", threads);
@@ -454,7 +144,7 @@ static void check(const Case *c)
         }
         result_free(&one);
         if (!good) {
-            describe(c, levels[l]);
+            describe(c, level.name);
             fail();
         }
     }
@@ -668,11 +358,8 @@ static void test_differences(void **state)
     Problem p = problem(&c);
     for (size_t i = 0; i < p.bias_count; i++)
         ((float *)p.shape.bias.data)[i] = random_value();
-    for (int l = 0; l < COUNT_OF(levels); l++) {
-        const Backend *backend = cpu_backend_at(levels[l]);
-        if (!backend)
-            continue;
-        Result r = run(&p, &backend->attention, 1);
+    for (Level level = {0}; next_level(&level);) {
+        Result r = run(&p, &level.backend->attention, 1);
         check_differences(&p, p.q.rows.data, p.q.count, r.dq.rows.data);
         check_differences(&p, p.k.rows.data, p.k.count, r.dk.rows.data);
         check_differences(&p, p.v.rows.data, p.v.count, r.dv.rows.data);

@@ -7,13 +7,12 @@
 
 #include "common/base/memory.h"
 #include "common/kernels/backend.h"
+#include "support/levels.h"
 
 #include <stdlib.h>
 #include <string.h>
 #include <sys/wait.h>
 #include <unistd.h>
-
-static const char *const levels[] = {"plain", "avx2", "avx512", "avx512_bf16"};
 
 /* Runs `check` in a child whose ZOO_CPU is `level` (NULL: not set); it must return true. */
 static void in_child(const char *level, bool (*check)(const char *level))
@@ -37,10 +36,10 @@ static bool chosen_is_best(const char *level)
     (void)level;
     Error e;
     const Backend *backend = cpu_backend(&e);
-    int best = COUNT_OF(levels) - 1;
-    while (!cpu_backend_at(levels[best]))
-        best--;
-    return backend && backend == cpu_backend_at(levels[best]) && strcmp(cpu_backend_level(), levels[best]) == 0;
+    Level best = {0};
+    for (Level next = best; next_level(&next);)
+        best = next;
+    return backend && backend == best.backend && strcmp(cpu_backend_level(), best.name) == 0;
 }
 
 static bool chosen_is(const char *level)
@@ -74,8 +73,8 @@ static void best_level_by_default(void **state)
 static void forced_level(void **state)
 {
     (void)state;
-    for (int i = 0; i < COUNT_OF(levels); i++)
-        in_child(levels[i], chosen_is);
+    for (int i = 0; i < COUNT_OF(level_names); i++)
+        in_child(level_names[i], chosen_is);
 }
 
 static void unknown_level(void **state)
