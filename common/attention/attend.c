@@ -1,11 +1,9 @@
 #include "common/attention/attention.h"
 
+#include "common/attention/masks.h"
 #include "common/autograd/op.h"
 #include "common/autograd/ops.h"
 
-#include "common/base/memory.h"
-
-#include <float.h>
 #include <math.h>
 
 static HeadRows head_rows(const Tensor *x)
@@ -32,27 +30,6 @@ static Tensor *as_heads(Tape *t, Tensor *x)
     return fits && !x->channels_last ? x : contiguous(t, x);
 }
 
-/* A mask or bias as the kernels read it. */
-static ScoreTable score_table(const Tensor *x, DType type, const AttentionShape *a)
-{
-    if (!x)
-        return (ScoreTable){0};
-    const int64_t *n = x->shape.dim;
-    char text[128];
-    contract(
-        x->shape.rank == 4 && x->type == type && !tensor_is_window(x) && n[0] > 0 && a->batch % n[0] == 0 && n[1] > 0 &&
-            a->q_heads % n[1] == 0 && (n[2] == 1 || n[2] == a->queries) && (n[3] == 1 || n[3] == a->keys),
-        "attend: a mask %s of %s for %lld x %lld x %lld x %lld scores", shape_text(x->shape, text), dtype_name(x->type),
-        (long long)a->batch, (long long)a->q_heads, (long long)a->queries, (long long)a->keys);
-    return (ScoreTable){.data = x->data,
-                        .batch = n[0],
-                        .heads = n[1],
-                        .batch_step = n[1] * n[2] * n[3],
-                        .head_step = n[2] * n[3],
-                        .query_step = n[2] == 1 ? 0 : n[3],
-                        .key_step = n[3] == 1 ? 0 : 1};
-}
-
 static int64_t common_batch(const Tensor *q, const Tensor *k, const Tensor *v)
 {
     const Tensor *const all[] = {q, k, v};
@@ -66,7 +43,6 @@ static int64_t common_batch(const Tensor *q, const Tensor *k, const Tensor *v)
 static AttentionShape attention_shape(const AttentionMask *m, float scale, const Tensor *q, const Tensor *k,
                                       const Tensor *v)
 {
-    static const float blocked[] = {-INFINITY, -FLT_MAX, -1e9f};
     char a[128], b[128], c[128];
     const int64_t *n = q->shape.dim, *nk = k->shape.dim, *nv = v->shape.dim, batch = common_batch(q, k, v);
     contract((n[0] == batch || n[0] == 1) && (nk[0] == batch || nk[0] == 1) && (nv[0] == batch || nv[0] == 1) &&
@@ -82,20 +58,8 @@ static AttentionShape attention_shape(const AttentionMask *m, float scale, const
         .width = n[3],
         .value_width = nv[3],
         .scale = scale != 0 ? scale : 1.0f / sqrtf((float)n[3]),
-        .causal = m->causal,
-        .causal_offset = m->causal_offset,
-        .left = m->window ? m->left : -1,
-        .right = m->window ? m->right : -1,
-        .blocked = blocked[m->blocked],
-        .empty_row = m->empty_row,
     };
-    if (m->key_lengths) {
-        contract(m->key_lengths->type == I32 && tensor_count(m->key_lengths) == batch, "attend: key_lengths of %s, %s",
-                 dtype_name(m->key_lengths->type), shape_text(m->key_lengths->shape, a));
-        s.key_lengths = m->key_lengths->data;
-    }
-    s.keep = score_table(m->keep, U8, &s);
-    s.bias = score_table(m->bias, F32, &s);
+    masks_set(&s, m);
     return s;
 }
 
@@ -152,13 +116,7 @@ static void attend_backward(Tape *t, Node *n)
         KERNEL(t, elementwise, fill, tensor_count(d_o), 0.0f, d_o->data);
     }
     InputGradients g = input_gradients(t, n->in);
-    Slot dbias = gradient_slot(t, n->in[3]);
-    ScoreTable db = {0};
-    if (dbias.wanted) {
-        db = score_table(&dbias.gradient, F32, shape);
-        if (!dbias.add)
-            KERNEL(t, elementwise, fill, tensor_count(&dbias.gradient), 0.0f, dbias.gradient.data);
-    }
+    ScoreTable dbias = bias_gradient(t, n->in[3], shape);
     HeadRows d[3] = {0};
     for (int i = 0; i < 3; i++)
         if (g.to[i].data)
@@ -168,7 +126,7 @@ static void attend_backward(Tape *t, Node *n)
             KERNEL(t, elementwise, fill, tensor_count(&g.to[i]), 0.0f, g.to[i].data);
     KERNEL_SCRATCH(t, attention, backward_scratch, &t->exec, shape);
     KERNEL(t, attention, backward, shape, head_rows(saved[0]), head_rows(saved[1]), head_rows(saved[2]),
-           head_rows(saved[3]), lse->data, head_rows(d_o), op_floats(dlse), g.add, d[0], d[1], d[2], db);
+           head_rows(saved[3]), lse->data, head_rows(d_o), op_floats(dlse), g.add, d[0], d[1], d[2], dbias);
     for (int i = 0; i < 3; i++)
         if (g.apart[i])
             gradient_give(t, n->in[i], g.apart[i]);
@@ -227,8 +185,12 @@ Tensor *attention_probabilities(Tape *t, const AttentionSpec *spec, Tensor *q, T
 /* With dropout the probabilities have to exist: softmax(q k^T) is written out, thinned, and applied. */
 static Tensor *attend_with_dropout(Tape *t, const AttentionSpec *spec, Tensor *q, Tensor *k, Tensor *v)
 {
-    Tensor *p = attention_softmax(t, spec, attention_scores(t, spec, q, k));
-    return attention_apply(t, dropout(t, p, spec->dropout, spec->site), v);
+    Scope s = scope_open(t);
+    Tensor *scores = attention_scores(t, spec, q, k);
+    if (scores->shape.dim[0] == 1 && v->shape.dim[0] != 1) /* every sample draws its own */
+        scores = expand(t, scores, v->shape.dim[0]);
+    Tensor *p = dropout(t, attention_softmax(t, spec, scores), spec->dropout, spec->site);
+    return scope_close(t, s, attention_apply(t, p, v));
 }
 
 Tensor *attend(Tape *t, const AttentionSpec *spec, Tensor *q, Tensor *k, Tensor *v)

@@ -33,13 +33,12 @@ Tensor *attend(Tape *t, const AttentionSpec *spec, Tensor *q, Tensor *k, Tensor 
 /* The same with the log-sum-exp of the scores [B,H,Q] as a second, differentiable result. */
 Tensor *attend_with_lse(Tape *t, const AttentionSpec *spec, Tensor *q, Tensor *k, Tensor *v, Tensor **lse);
 
-/* ---- The same in three differentiable steps that write the scores out, N^2 of them. Of the mask they know the bias
- * alone, and that of the full shape [B,H,Q,K]: whoever writes scores out edits them himself. */
+/* ---- The same in three differentiable steps that write the scores out, N^2 of them, for whoever edits them. */
 
 /* scale * q.k [B,H,Q,K]. */
 Tensor *attention_scores(Tape *t, const AttentionSpec *spec, Tensor *q, Tensor *k);
 
-/* The probabilities of masked and biased scores. */
+/* The probabilities of the scores, masked and biased as spec->mask says; the heads of a mask are 1 or a divisor of H. */
 Tensor *attention_softmax(Tape *t, const AttentionSpec *spec, Tensor *scores);
 
 /* sum_j p[b,h,i,j] v[b,j,h] -> [B,Q,H,e]. */

@@ -1,8 +1,8 @@
 /* Attention with scores and probabilities written out: what the fused pass of attend.c never does. */
 #include "common/attention/attention.h"
 
+#include "common/attention/masks.h"
 #include "common/autograd/op.h"
-#include "common/autograd/ops.h"
 
 #include <math.h>
 
@@ -130,13 +130,37 @@ Tensor *attention_scores(Tape *t, const AttentionSpec *spec, Tensor *q, Tensor *
     return scope_close(t, scope, y);
 }
 
+/* in: scores, bias; saved: p, lse, and what the masks point to. */
+static void softmax_backward(Tape *t, Node *n)
+{
+    const AttentionShape *shape = n->args;
+    Tensor *p = n->saved[0], *lse = n->saved[1], *ds = tensor_make(t, F32, n->out->shape);
+    ScoreTable dbias = bias_gradient(t, n->in[1], shape);
+    KERNEL(t, attention, softmax_gradient, shape, p->data, lse->data, n->out->gradient->data, ds->data, dbias);
+    if (n->in[0]->needs_gradient)
+        gradient_give(t, n->in[0], ds);
+}
+
 Tensor *attention_softmax(Tape *t, const AttentionSpec *spec, Tensor *scores)
 {
-    const AttentionMask *m = &spec->mask;
-    contract(!m->causal && !m->window && !m->key_lengths && !m->keep,
-             "attention_softmax: masked scores are made by their caller");
-    Scope s = scope_open(t);
-    return scope_close(t, s, softmax(t, m->bias ? add(t, scores, m->bias) : scores));
+    AttentionMask m = spec->mask;
+    scores = contiguous(t, scores);
+    m.bias = m.bias ? contiguous(t, m.bias) : NULL;
+    OP_BEGIN(t, "attention_softmax", scores, m.bias, (Tensor *)m.keep, (Tensor *)m.key_lengths);
+    char text[128];
+    const int64_t *n = scores->shape.dim;
+    contract(scores->shape.rank == 4, "attention_softmax: scores %s", shape_text(scores->shape, text));
+    AttentionShape shape = {.batch = n[0], .queries = n[2], .keys = n[3], .q_heads = n[1]};
+    masks_set(&shape, &m);
+    Scope scope = scope_open(t);
+    Tensor *p = tensor_make(t, F32, scores->shape), *lse = tensor_make(t, F32, SHAPE(n[0], n[1], n[2]));
+    KERNEL(t, attention, softmax, &shape, scores->data, p->data, lse->data);
+    if (OP_RECORDS(t, scores, m.bias)) {
+        Node *node = op_record(t, "attention_softmax", softmax_backward, p, &shape, sizeof shape);
+        OP_INPUTS(t, node, scores, m.bias);
+        OP_SAVES(t, node, p, lse, (Tensor *)m.key_lengths, (Tensor *)m.keep);
+    }
+    return scope_close(t, scope, p);
 }
 
 static void apply_backward(Tape *t, Node *n)

@@ -57,4 +57,13 @@ typedef struct AttentionKernels {
 
     /* p [B,H,Q,K], written out: for pictures, and for whoever edits them. */
     void (*probabilities)(const Exec *, const AttentionShape *, HeadRows q, HeadRows k, const float *lse, float *p);
+
+    /* p [B,H,Q,K] of scores [B,H,Q,K] that lie written out, scaled, under the masks and the bias of the shape, whose
+     * widths, scale and numbers of key and value heads are not read. lse [B,H,Q]: -INFINITY marks a query that sees no
+     * key. p may be the scores. */
+    void (*softmax)(const Exec *, const AttentionShape *, const float *scores, float *p, float *lse);
+
+    /* ds is overwritten (it may be dp); dbias (data NULL: not wanted) is added to, as by backward. */
+    void (*softmax_gradient)(const Exec *, const AttentionShape *, const float *p, const float *lse, const float *dp,
+                             float *ds, ScoreTable dbias);
 } AttentionKernels;

@@ -1,5 +1,6 @@
 /* What the tables of tests/autograd cannot say of attention: probabilities alone, memory, and sizes of many tiles. */
 #include "common/attention/attention.h"
+#include "common/autograd/ops.h"
 #include "common/nn/layers.h"
 #include "support/references.h"
 #include "support/tape_test.h"
@@ -73,6 +74,47 @@ static void probabilities_alone(void **state)
         assert_int_equal(pool_used(tape_pool(t)), before);
         tape_free(t);
     }
+}
+
+/* With dropout every probability of the masked softmax is 0 or 1 / keep of itself, as dropout draws for [B,H,Q,K]: seen
+ * through values that tell the keys apart. */
+static void dropout_under_masks(void **state)
+{
+    (void)state;
+    enum { BATCH = 2, QUERIES = 6, KEYS = 9, HEADS = 4 };
+    Tape *t = test_tape(2), *draws = test_tape(1); /* a site's second draw on one tape is another */
+    region_open(t, TRAIN, NO_GRAD);
+    region_open(draws, TRAIN, NO_GRAD);
+    Tensor *q = random_tensor(t, "q", SHAPE(BATCH, QUERIES, HEADS, 5));
+    Tensor *k = random_tensor(t, "k", SHAPE(BATCH, KEYS, 2, 5));
+    float one_hot[KEYS * KEYS] = {0}, ones[BATCH * HEADS * QUERIES * KEYS];
+    for (int j = 0; j < KEYS; j++)
+        one_hot[j * KEYS + j] = 1;
+    for (int i = 0; i < COUNT_OF(ones); i++)
+        ones[i] = 1;
+    AttentionSpec spec = {.dropout = 0.4f,
+                          .site = 11,
+                          .mask = {.causal = true,
+                                   .causal_offset = -2,
+                                   .bias = random_tensor(t, "bias", SHAPE(1, 2, QUERIES, 1)),
+                                   .empty_row = EMPTY_UNIFORM}};
+    float *p = floats_of(t, attention_probabilities(t, &spec, q, k));
+    Tensor *all = tensor_from(draws, F32, SHAPE(BATCH, HEADS, QUERIES, KEYS), ones);
+    float *kept = floats_of(draws, dropout(draws, all, 0.4f, 11));
+    float *y = floats_of(t, attend(t, &spec, q, k, tensor_from(t, F32, SHAPE(1, KEYS, 1, KEYS), one_hot)));
+    int dropped = 0;
+    for (int n = 0; n < COUNT_OF(ones); n++) {
+        int j = n % KEYS, i = n / KEYS % QUERIES, h = n / KEYS / QUERIES % HEADS, b = n / KEYS / QUERIES / HEADS;
+        float got = y[((b * QUERIES + i) * HEADS + h) * KEYS + j];
+        assert_true(fabsf(got - p[n] * kept[n]) <= 1e-6f);
+        dropped += p[n] > 0 && got == 0;
+    }
+    assert_true(dropped > 20);
+    mem_free(p);
+    mem_free(kept);
+    mem_free(y);
+    tape_free(t);
+    tape_free(draws);
 }
 
 /* The map of a layer is the one it attends with: applied to its values and projected, it gives the layer's result. */
@@ -200,9 +242,9 @@ static void broken_contracts(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(probabilities_alone), cmocka_unit_test(the_map_of_a_layer),
-        cmocka_unit_test(fused_and_in_parts),  cmocka_unit_test(memory_grows_with_the_tokens),
-        cmocka_unit_test(broken_contracts),
+        cmocka_unit_test(probabilities_alone),          cmocka_unit_test(dropout_under_masks),
+        cmocka_unit_test(the_map_of_a_layer),           cmocka_unit_test(fused_and_in_parts),
+        cmocka_unit_test(memory_grows_with_the_tokens), cmocka_unit_test(broken_contracts),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

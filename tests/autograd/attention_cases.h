@@ -193,6 +193,27 @@ static Tensor *run_attend_dropout(Tape *t, Tensor *const *in)
     return attend(t, &(AttentionSpec){.dropout = 0.3f, .site = 5}, in[0], in[1], in[2]);
 }
 
+/* Padding, causal and a bias; sample 1 sees no key. */
+static AttentionMask several_masks(Tape *t, Tensor *bias)
+{
+    return (AttentionMask){.causal = true,
+                           .causal_offset = 2,
+                           .key_lengths = tensor_from(t, I32, SHAPE(3), lengths),
+                           .bias = bias,
+                           .empty_row = EMPTY_UNIFORM};
+}
+
+static bool hidden(int64_t b, int64_t h, int64_t i, int64_t j)
+{
+    return padding(b, h, i, j) || later(b, h, i, j);
+}
+
+static Tensor *run_attend_dropout_masked(Tape *t, Tensor *const *in)
+{
+    const AttentionSpec spec = {.dropout = 0.3f, .site = 5, .mask = several_masks(t, in[3])};
+    return attend(t, &spec, in[0], in[1], in[2]);
+}
+
 /* ---- The three parts */
 
 static Tensor *run_scores(Tape *t, Tensor *const *in)
@@ -216,13 +237,42 @@ static Tensor *run_attention_softmax(Tape *t, Tensor *const *in)
     return attention_softmax(t, &(AttentionSpec){.mask.bias = in[1]}, in[0]);
 }
 
+static void softmaxed_scores(const Values *in, bool (*blocked)(int64_t, int64_t, int64_t, int64_t), double *y)
+{
+    /* No width: the scores are a bias, to which the other one is added. */
+    const int64_t *n = in[0].shape.dim, *m = in[1].shape.dim;
+    double *sum = mem_new((size_t)shape_count(in[0].shape) * sizeof *sum + 8), *to = sum;
+    for (int64_t b = 0; b < n[0]; b++)
+        for (int64_t h = 0; h < n[1]; h++)
+            for (int64_t i = 0; i < n[2]; i++)
+                for (int64_t j = 0; j < n[3]; j++, to++)
+                    *to = in[0].x[to - sum] +
+                          in[1].x[((b % m[0] * m[1] + h / (n[1] / m[1])) * m[2] + i % m[2]) * m[3] + j % m[3]];
+    AttentionOf a = {.q = SHAPE(n[0], n[2], n[1], 0),
+                     .k = SHAPE(n[0], n[3], n[1], 0),
+                     .scale = 1,
+                     .bias = sum,
+                     .bias_shape = in[0].shape,
+                     .blocked = blocked,
+                     .uniform_rows = true};
+    for (int64_t row = 0; row < n[0] * n[1] * n[2]; row++)
+        probabilities_of(&a, NULL, NULL, row / n[2] / n[1], row / n[2] % n[1], row % n[2], y + row * n[3]);
+    mem_free(sum);
+}
+
 static void attention_softmaxed(const Values *in, double *y)
 {
-    int64_t cols = in[0].shape.dim[3], count = shape_count(in[0].shape);
-    for (int64_t i = 0; i < count; i++)
-        y[i] = in[0].x[i] + in[1].x[i];
-    for (int64_t r = 0; r < count / cols; r++)
-        softmax_of(cols, y + r * cols);
+    softmaxed_scores(in, NULL, y);
+}
+
+static Tensor *run_attention_softmax_masked(Tape *t, Tensor *const *in)
+{
+    return attention_softmax(t, &(AttentionSpec){.mask = several_masks(t, in[1])}, in[0]);
+}
+
+static void attention_softmaxed_masked(const Values *in, double *y)
+{
+    softmaxed_scores(in, hidden, y);
 }
 
 static Tensor *run_apply(Tape *t, Tensor *const *in)
@@ -324,6 +374,14 @@ static const OpCase attention_cases[] = {
      .run = run_attend_bias,
      .reference = attend_bias},
     {.op = "attend", .variant = "dropout", .in = {Q, K, V}, .run = run_attend_dropout},
+    {.op = "attend",
+     .variant = "dropout, masked",
+     .in = {SHARED(3, 5, 4, 3), SHARED(3, 7, 2, 3), SHARED(3, 7, 1, 6), SHARED(1, 2, 1, 7)},
+     .run = run_attend_dropout_masked},
+    {.op = "attend",
+     .variant = "dropout, one map for all samples",
+     .in = {SHARED(1, 5, 4, 3), SHARED(1, 7, 2, 3), HEADS(3, 7, 1, 6)},
+     .run = run_attend_dropout},
     {.op = "attend_with_lse", .in = {Q, K, V}, .run = run_attend_with_lse, .reference = attend_with_lse_values},
     {.op = "attend_with_lse", .variant = "alone", .in = {Q, K}, .run = run_lse_alone, .reference = lse_alone},
     {.op = "attention_scores", .in = {Q, K}, .run = run_scores, .reference = scores},
@@ -336,6 +394,16 @@ static const OpCase attention_cases[] = {
      .in = {HEADS(3, 4, 5, 7), HEADS(3, 4, 5, 7)},
      .run = run_attention_softmax,
      .reference = attention_softmaxed},
+    {.op = "attention_softmax",
+     .variant = "masked",
+     .in = {SHARED(3, 4, 5, 7), SHARED(3, 2, 5, 7)},
+     .run = run_attention_softmax_masked,
+     .reference = attention_softmaxed_masked},
+    {.op = "attention_softmax",
+     .variant = "bias of the keys",
+     .in = {SHARED(3, 4, 5, 7), SHARED(1, 1, 1, 7)},
+     .run = run_attention_softmax_masked,
+     .reference = attention_softmaxed_masked},
     {.op = "attention_apply", .in = {HEADS(3, 4, 5, 7), HEADS(3, 7, 2, 3)}, .run = run_apply, .reference = applied},
     {.op = "attention_apply",
      .variant = "shared values",

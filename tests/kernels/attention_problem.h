@@ -43,6 +43,56 @@ static inline float random_value(void)
     return sum * 1.7f;
 }
 
+static inline Case plain_case(int batch, int queries, int keys, int heads, int width)
+{
+    return (Case){.batch = batch,
+                  .queries = queries,
+                  .keys = keys,
+                  .q_heads = heads,
+                  .k_heads = heads,
+                  .v_heads = heads,
+                  .width = width,
+                  .value_width = width};
+}
+
+/* The n-th of a long list: everything together. */
+static inline Case drawn_case(int n)
+{
+    static const int tokens[] = {1, 2, 4, 7, 16, 33, 64, 90, 131};
+    static const int widths[] = {1, 4, 5, 8, 16, 24, 32, 40, 64};
+    static const char marks[] = "xx1";
+    static const float blocked[] = {0, 0, -FLT_MAX, -1e9f};
+    int groups = 1 + random_below(2), k_heads = 1 + random_below(2);
+    Case c = {.batch = 1 + random_below(3),
+              .queries = tokens[random_below(9)],
+              .keys = tokens[random_below(9)],
+              .q_heads = groups * k_heads * 2,
+              .k_heads = k_heads,
+              .v_heads = random_below(2) ? k_heads * 2 : 1,
+              .width = widths[random_below(9)],
+              .value_width = widths[random_below(9)],
+              .causal = random_below(2),
+              .lengths = random_below(3) == 0,
+              .dlse = random_below(2),
+              .add = random_below(2),
+              .fused = random_below(2),
+              .bf16 = random_below(4) == 0,
+              .share_q = random_below(4) == 0,
+              .share_kv = random_below(4) == 0,
+              .blocked = blocked[random_below(4)],
+              .empty_row = (EmptyRow)random_below(2),
+              .empty_rows = random_below(3) == 0};
+    if (random_below(3) == 0)
+        c.left = 1 + random_below(50);
+    if (random_below(3) == 0)
+        c.right = 1 + random_below(50);
+    for (int axis = 0; axis < 4 && n % 2; axis++)
+        c.bias[axis] = marks[random_below(3)];
+    for (int axis = 0; axis < 4 && n % 3; axis++)
+        c.keep[axis] = marks[random_below(3)];
+    return c;
+}
+
 /* A tensor [B,N,H,w], perhaps a window of a wider one; `gap` floats lie between two tokens. */
 typedef struct Tensor {
     HeadRows rows;

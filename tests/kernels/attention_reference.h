@@ -1,10 +1,16 @@
-/* The definition of attention, softmax(q k^T) v and its gradient, written out in double. */
+/* The definition of attention, softmax(q k^T) v and its gradient, written out in double, and comparison with it. */
 #pragma once
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <cmocka.h>
+
 #include "attention_problem.h"
 
 typedef struct Reference {
-    double *p, *o, *lse; /* [B,H,Q,K], [B,Q,H,e], [B,H,Q] */
-    double *dq, *dk, *dv, *dbias;
+    double *p, *o, *lse;               /* [B,H,Q,K], [B,Q,H,e], [B,H,Q] */
+    double *dq, *dk, *dv, *dbias, *ds; /* ds [B,H,Q,K]: of the scores */
 } Reference;
 
 static inline bool visible(const AttentionShape *s, int64_t b, int64_t h, int64_t i, int64_t j)
@@ -15,15 +21,22 @@ static inline bool visible(const AttentionShape *s, int64_t b, int64_t h, int64_
            !(s->keep.data && !((uint8_t *)s->keep.data)[table_at(s, &s->keep, b, h, i, j)]);
 }
 
-static inline double score(const Problem *p, int64_t b, int64_t h, int64_t i, int64_t j)
+/* Scaled, before mask and bias. */
+static inline double raw_score(const Problem *p, int64_t b, int64_t h, int64_t i, int64_t j)
 {
     const AttentionShape *s = &p->shape;
     double sum = 0;
-    if (!visible(s, b, h, i, j))
-        return s->blocked;
     for (int64_t c = 0; c < s->width; c++)
         sum += get(&p->q, at(&p->q, b, i, h, c)) * get(&p->k, at(&p->k, b, j, h / (s->q_heads / s->k_heads), c));
-    sum *= s->scale;
+    return s->scale * sum;
+}
+
+static inline double score(const Problem *p, int64_t b, int64_t h, int64_t i, int64_t j)
+{
+    const AttentionShape *s = &p->shape;
+    if (!visible(s, b, h, i, j))
+        return s->blocked;
+    double sum = raw_score(p, b, h, i, j);
     return s->bias.data ? sum + ((float *)s->bias.data)[table_at(s, &s->bias, b, h, i, j)] : sum;
 }
 
@@ -39,6 +52,16 @@ static inline double softmax_row(const Problem *p, int64_t b, int64_t h, int64_t
     for (int64_t j = 0; j < s->keys; j++)
         row[j] = total > 0 ? row[j] / total : s->empty_row == EMPTY_UNIFORM ? 1.0 / (double)s->keys : 0;
     return total > 0 ? largest + log(total) : -INFINITY;
+}
+
+/* The gradient that reaches p[b,h,i,j]. */
+static inline double probability_slope(const Problem *p, int64_t b, int64_t h, int64_t i, int64_t j)
+{
+    int64_t hv = h / (p->shape.q_heads / p->shape.v_heads);
+    double sum = 0;
+    for (int64_t c = 0; c < p->shape.value_width; c++)
+        sum += get(&p->d_o, at(&p->d_o, b, i, h, c)) * get(&p->v, at(&p->v, b, j, hv, c));
+    return sum;
 }
 
 static inline void reference_row(const Problem *p, Reference *r, int64_t b, int64_t h, int64_t i)
@@ -60,10 +83,8 @@ static inline void reference_row(const Problem *p, Reference *r, int64_t b, int6
     if (r->lse[row] == -INFINITY)
         return; /* constant, so without a gradient */
     for (int64_t j = 0; j < s->keys; j++) {
-        double dp = 0;
-        for (int64_t c = 0; c < s->value_width; c++)
-            dp += get(&p->d_o, at(&p->d_o, b, i, h, c)) * get(&p->v, at(&p->v, b, j, hv, c));
-        double ds = visible(s, b, h, i, j) ? probability[j] * (dp - delta) : 0;
+        double dp = probability_slope(p, b, h, i, j);
+        double ds = r->ds[row * s->keys + j] = visible(s, b, h, i, j) ? probability[j] * (dp - delta) : 0;
         for (int64_t c = 0; c < s->width; c++) {
             r->dq[at(&p->dq, b, i, h, c)] += s->scale * ds * get(&p->k, at(&p->k, b, j, hk, c));
             r->dk[at(&p->dk, b, j, hk, c)] += s->scale * ds * get(&p->q, at(&p->q, b, i, h, c));
@@ -91,7 +112,8 @@ static inline Reference reference(const Problem *p)
                    start_of_gradient(&p->dq, p->add),
                    start_of_gradient(&p->dk, p->add),
                    start_of_gradient(&p->dv, p->add),
-                   mem_new(p->bias_count * 8 + 1)};
+                   mem_new(p->bias_count * 8 + 1),
+                   mem_new(rows * (size_t)s->keys * 8 + 1)};
     for (int64_t b = 0; b < s->batch; b++)
         for (int64_t h = 0; h < s->q_heads; h++)
             for (int64_t i = 0; i < s->queries; i++)
@@ -101,7 +123,40 @@ static inline Reference reference(const Problem *p)
 
 static inline void reference_free(Reference *r)
 {
-    double *all[] = {r->p, r->o, r->lse, r->dq, r->dk, r->dv, r->dbias};
+    double *all[] = {r->p, r->o, r->lse, r->dq, r->dk, r->dv, r->dbias, r->ds};
     for (int i = 0; i < COUNT_OF(all); i++)
         mem_free(all[i]);
+}
+
+/* Whether got equals wanted to `tolerance` of the largest value. */
+static inline bool close_enough(const char *what, size_t i, double got, double wanted, double largest, double tolerance)
+{
+    if (got == wanted || fabs(got - wanted) <= tolerance * (1 + largest))
+        return true;
+    print_error("%s[%zu] is %.9g, not %.9g\n", what, i, got, wanted);
+    return false;
+}
+
+static inline bool floats_close(const char *what, const float *got, const double *wanted, size_t count,
+                                double tolerance)
+{
+    bool same = true;
+    double largest = 0;
+    for (size_t i = 0; i < count; i++)
+        largest = isfinite(wanted[i]) && fabs(wanted[i]) < 1e6 ? fmax(largest, fabs(wanted[i])) : largest;
+    for (size_t i = 0; i < count && same; i++) {
+        double scale = isfinite(wanted[i]) ? fmax(largest, fabs(wanted[i])) : largest;
+        same = close_enough(what, i, got[i], wanted[i], scale, tolerance);
+    }
+    return same;
+}
+
+static inline void describe(const Case *c, const char *level)
+{
+    print_error("level %s: batch %d, %d queries, %d keys, heads %d/%d/%d, width %d/%d, causal %d, window %d %d, "
+                "lengths %d, dlse %d, add %d, fused %d, bf16 %d, shared q %d kv %d, keep '%s', bias '%s', blocked %g, "
+                "empty row %d %d\n",
+                level, c->batch, c->queries, c->keys, c->q_heads, c->k_heads, c->v_heads, c->width, c->value_width,
+                c->causal, c->left - 1, c->right - 1, c->lengths, c->dlse, c->add, c->fused, c->bf16, c->share_q,
+                c->share_kv, c->keep, c->bias, (double)c->blocked, c->empty_row, c->empty_rows);
 }

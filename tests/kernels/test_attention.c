@@ -1,11 +1,5 @@
 /* Attention at every level against softmax(q k^T) v written out in double, forward and backward: odd sizes, every mask
  * alone and together, shared and grouped heads, windows of a fused projection, bf16, and 1, 2 and 3 threads to the byte. */
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-#include <cmocka.h>
-
 #include "attention_reference.h"
 #include "support/levels.h"
 
@@ -50,38 +44,6 @@ static void result_free(Result *r)
     free(r->lse);
     mem_free(r->dbias);
     free(r->p);
-}
-
-static void describe(const Case *c, const char *level)
-{
-    print_error("level %s: batch %d, %d queries, %d keys, heads %d/%d/%d, width %d/%d, causal %d, window %d %d, "
-                "lengths %d, dlse %d, add %d, fused %d, bf16 %d, shared q %d kv %d, keep '%s', bias '%s', blocked %g, "
-                "empty row %d %d\n",
-                level, c->batch, c->queries, c->keys, c->q_heads, c->k_heads, c->v_heads, c->width, c->value_width,
-                c->causal, c->left - 1, c->right - 1, c->lengths, c->dlse, c->add, c->fused, c->bf16, c->share_q,
-                c->share_kv, c->keep, c->bias, (double)c->blocked, c->empty_row, c->empty_rows);
-}
-
-/* Whether got equals wanted to `tolerance` of the largest value. */
-static bool close_enough(const char *what, size_t i, double got, double wanted, double largest, double tolerance)
-{
-    if (got == wanted || fabs(got - wanted) <= tolerance * (1 + largest))
-        return true;
-    print_error("%s[%zu] is %.9g, not %.9g\n", what, i, got, wanted);
-    return false;
-}
-
-static bool floats_close(const char *what, const float *got, const double *wanted, size_t count, double tolerance)
-{
-    bool same = true;
-    double largest = 0;
-    for (size_t i = 0; i < count; i++)
-        largest = isfinite(wanted[i]) && fabs(wanted[i]) < 1e6 ? fmax(largest, fabs(wanted[i])) : largest;
-    for (size_t i = 0; i < count && same; i++) {
-        double scale = isfinite(wanted[i]) ? fmax(largest, fabs(wanted[i])) : largest;
-        same = close_enough(what, i, got[i], wanted[i], scale, tolerance);
-    }
-    return same;
 }
 
 /* `wanted` lies as the tensor does, or without its gaps; gaps must be as they were. */
@@ -153,18 +115,6 @@ static void check(const Case *c)
 }
 
 /* ---- cases ---- */
-
-static Case plain_case(int batch, int queries, int keys, int heads, int width)
-{
-    return (Case){.batch = batch,
-                  .queries = queries,
-                  .keys = keys,
-                  .q_heads = heads,
-                  .k_heads = heads,
-                  .v_heads = heads,
-                  .width = width,
-                  .value_width = width};
-}
 
 static void test_sizes(void **state)
 {
@@ -281,40 +231,9 @@ static void test_grouped_and_shared(void **state)
 /* Everything together, drawn. */
 static void test_drawn(void **state)
 {
-    static const int tokens[] = {1, 2, 4, 7, 16, 33, 64, 90, 131};
-    static const int widths[] = {1, 4, 5, 8, 16, 24, 32, 40, 64};
-    static const char marks[] = "xx1";
-    static const float blocked[] = {0, 0, -FLT_MAX, -1e9f};
     (void)state;
     for (int n = 0; n < 250; n++) {
-        int groups = 1 + random_below(2), k_heads = 1 + random_below(2);
-        Case c = {.batch = 1 + random_below(3),
-                  .queries = tokens[random_below(9)],
-                  .keys = tokens[random_below(9)],
-                  .q_heads = groups * k_heads * 2,
-                  .k_heads = k_heads,
-                  .v_heads = random_below(2) ? k_heads * 2 : 1,
-                  .width = widths[random_below(9)],
-                  .value_width = widths[random_below(9)],
-                  .causal = random_below(2),
-                  .lengths = random_below(3) == 0,
-                  .dlse = random_below(2),
-                  .add = random_below(2),
-                  .fused = random_below(2),
-                  .bf16 = random_below(4) == 0,
-                  .share_q = random_below(4) == 0,
-                  .share_kv = random_below(4) == 0,
-                  .blocked = blocked[random_below(4)],
-                  .empty_row = (EmptyRow)random_below(2),
-                  .empty_rows = random_below(3) == 0};
-        if (random_below(3) == 0)
-            c.left = 1 + random_below(50);
-        if (random_below(3) == 0)
-            c.right = 1 + random_below(50);
-        for (int axis = 0; axis < 4 && n % 2; axis++)
-            c.bias[axis] = marks[random_below(3)];
-        for (int axis = 0; axis < 4 && n % 3; axis++)
-            c.keep[axis] = marks[random_below(3)];
+        Case c = drawn_case(n);
         check(&c);
     }
 }

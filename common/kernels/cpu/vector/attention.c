@@ -239,4 +239,6 @@ const AttentionKernels LEVEL(attention_kernels) = {
     .backward_scratch = LEVEL(attention_backward_scratch),
     .backward = LEVEL(attention_backward),
     .probabilities = probabilities,
+    .softmax = LEVEL(attention_softmax),
+    .softmax_gradient = LEVEL(attention_softmax_gradient),
 };

@@ -45,7 +45,7 @@ void LEVEL(few_mask)(const AttentionShape *s, const Tile *t, int64_t i, int64_t 
     for (int64_t j = 0; j < count; j++) {
         bool seen = first + j >= t->low[i] && first + j <= t->high[i] && (!keep || keep[j * keep_table->key_step]);
         float b = bias ? bias[j * bias_table->key_step] : 0;
-        scores[j] = seen ? scores[j] + in_log2(b) : blocked; /* as in bias_score */
+        scores[j] = seen ? scores[j] + in_log2(b) : blocked;
     }
 }
 

@@ -112,12 +112,6 @@ static inline VecInt seen(const Tile *t, MaskBuffers m, int64_t j, int64_t row, 
     return m.keep ? inside & int_load(m.keep + row * TILE_QUERIES + i) : inside;
 }
 
-/* In units of ln 2. The lowest finite bias stays finite: -infinity would mean a key that is not there. */
-static inline Vec bias_score(Vec bias)
-{
-    return vec_select(bias >= LOWEST, vec_max(bias * LOG2_E, vec_set(LOWEST)), bias);
-}
-
 static void tile_mask(const AttentionShape *s, const Tile *t, int64_t first, int64_t keys, MaskBuffers m, float *scores)
 {
     const Vec blocked = vec_set(blocked_score(s));
@@ -130,7 +124,7 @@ static void tile_mask(const AttentionShape *s, const Tile *t, int64_t first, int
             float *score = scores + j * TILE_QUERIES + i;
             Vec x = vec_load(score);
             if (m.bias)
-                x += bias_score(vec_load(m.bias + j * TILE_QUERIES + i));
+                x += vec_in_log2(vec_load(m.bias + j * TILE_QUERIES + i));
             x = vec_select(seen(t, m, first + j, j, i), x, blocked);
             if (t->floored)
                 x = vec_max(x, vec_load(t->floor + i));

@@ -196,6 +196,12 @@ static inline float in_log2(float score)
     return score >= LOWEST && score < LOWEST / LOG2_E ? LOWEST : score * LOG2_E;
 }
 
+/* The same of a vector. */
+static inline Vec vec_in_log2(Vec score)
+{
+    return vec_select(score >= LOWEST, vec_max(score * LOG2_E, vec_set(LOWEST)), score);
+}
+
 /* What a key that may not be seen scores. */
 static inline float blocked_score(const AttentionShape *s)
 {
@@ -275,6 +281,9 @@ void LEVEL(few_spread)(const float *weights, const float *row, int64_t count, in
 void LEVEL(few_gradients)(int64_t count, float lse, float delta, float *scores, float *ds);
 
 size_t LEVEL(attention_backward_scratch)(const Exec *, const AttentionShape *);
+void LEVEL(attention_softmax)(const Exec *, const AttentionShape *, const float *scores, float *p, float *lse);
+void LEVEL(attention_softmax_gradient)(const Exec *, const AttentionShape *, const float *p, const float *lse,
+                                       const float *dp, float *ds, ScoreTable dbias);
 void LEVEL(attention_backward)(const Exec *, const AttentionShape *, HeadRows q, HeadRows k, HeadRows v, HeadRows o,
                                const float *lse, HeadRows d_o, const float *dlse, bool add, HeadRows dq, HeadRows dk,
                                HeadRows dv, ScoreTable dbias);
