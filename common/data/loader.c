@@ -54,6 +54,13 @@ static int64_t row_floats(const Loader *l)
     return l->options.dataset->channels * side * side;
 }
 
+/* The place in its epoch of row r of this rank's share of a batch of `rows` in all. */
+static int64_t position_of(const Loader *l, int64_t step, int64_t rows, int64_t r)
+{
+    const LoaderOptions *o = &l->options;
+    return step * o->batch_size + order_batch_row(rows, o->rank, o->ranks, r);
+}
+
 /* Reads the sample, or one that stands in for it. */
 static bool read_sample(const Loader *l, Worker *w, int64_t *index, Error *e)
 {
@@ -76,7 +83,8 @@ static bool read_sample(const Loader *l, Worker *w, int64_t *index, Error *e)
 static void make_row(const Loader *l, Worker *w, Slot *slot, int r)
 {
     Batch *batch = &slot->batch;
-    int64_t wanted = batch->indices[r], position = batch->step * l->options.batch_size + r;
+    int64_t wanted = batch->indices[r];
+    int64_t position = position_of(l, batch->step, (int64_t)batch->rows * l->options.ranks, r);
     Random random = random_at(l->options.seed, STREAM_DATA, (uint32_t)position, (uint32_t)batch->epoch);
     float *out = batch->images + r * row_floats(l);
     Error *e = &slot->errors[r];
@@ -95,14 +103,15 @@ static void begin_batch(Loader *l, Slot *slot)
         l->order_epoch = l->claim_epoch;
     }
     Batch *batch = &slot->batch;
-    int64_t first = l->claim_step * l->options.batch_size, length = order_length(&l->order_options);
+    int64_t left = order_length(&l->order_options) - l->claim_step * l->options.batch_size;
+    int64_t rows = MIN((int64_t)l->options.batch_size, left);
     batch->epoch = l->claim_epoch;
     batch->step = l->claim_step;
-    batch->rows = (int)MIN((int64_t)l->options.batch_size, length - first);
+    batch->rows = (int)(rows / l->options.ranks);
     batch->random = random_at(l->options.seed, STREAM_DATA, random_site("batch"),
                               (uint32_t)(l->claim_epoch * l->steps + l->claim_step));
     for (int r = 0; r < batch->rows; r++)
-        batch->indices[r] = l->order[first + r];
+        batch->indices[r] = l->order[position_of(l, batch->step, rows, r)];
     slot->pieces_left = (batch->rows + l->piece_rows - 1) / l->piece_rows;
     if (++l->claim_step == l->steps) {
         l->claim_step = 0;
@@ -159,6 +168,9 @@ static bool options_make_batches(const LoaderOptions *o, Error *e)
     const Dataset *d = o->dataset;
     if (o->batch_size < 1)
         return error_set(e, "batch size %d, expected at least 1", o->batch_size);
+    if (o->ranks > 1 && o->batch_size % (2 * o->ranks))
+        return error_set(e, "train.batch_size is %d, expected a multiple of %d for %d ranks: each takes pairs of rows",
+                         o->batch_size, 2 * o->ranks, o->ranks);
     if (o->repeats > 1 && d->count < 256)
         return error_set(e, "repeated augmentation makes epochs of multiples of 256 samples, the data set has %lld",
                          (long long)d->count);
@@ -170,7 +182,7 @@ static bool options_make_batches(const LoaderOptions *o, Error *e)
 
 static void slots_new(Loader *l)
 {
-    size_t rows = (size_t)l->options.batch_size;
+    size_t rows = (size_t)(l->options.batch_size / l->options.ranks);
     size_t bytes = rows * (size_t)row_floats(l) * sizeof(float);
     l->slots = mem_new((size_t)l->slot_count * sizeof *l->slots);
     for (int s = 0; s < l->slot_count; s++) {
@@ -205,10 +217,13 @@ static bool threads_start(Loader *l, Error *e)
 
 Loader *loader_open(const LoaderOptions *options, Error *e)
 {
+    contract(options->ranks <= 1 || (options->drop_last && options->rank < options->ranks),
+             "loader_open: rank %d of %d", options->rank, options->ranks);
     if (!options_make_batches(options, e))
         return NULL;
     Loader *l = mem_new(sizeof *l);
     l->options = *options;
+    l->options.ranks = MAX(options->ranks, 1);
     dataset_share(l->options.dataset);
     l->order_options = (OrderOptions){options->dataset->count, options->shuffle, options->repeats, options->seed};
     int64_t length = order_length(&l->order_options), batch = options->batch_size;

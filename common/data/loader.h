@@ -13,7 +13,9 @@ typedef enum OnCorrupt {
 typedef struct LoaderOptions {
     Dataset *dataset; /* shared by the loader */
     ImageTransform transform;
-    int batch_size;
+    int batch_size;  /* of all ranks together */
+    int rank, ranks; /* this loader makes one share of each batch (order_batch_row), which then is never an incomplete
+                        one; ranks 0 or 1: all of it */
     bool shuffle, drop_last;
     int repeats; /* repeated augmentation; 0 or 1 is off */
     uint32_t seed;

@@ -33,3 +33,9 @@ void order_epoch(const OrderOptions *o, uint32_t epoch, int64_t *permutation, in
     else
         memcpy(order, permutation, (size_t)o->count * sizeof *order);
 }
+
+int64_t order_batch_row(int64_t rows, int rank, int ranks, int64_t r)
+{
+    int64_t share = rows / ranks, before = rank * (share / 2);
+    return r < share / 2 ? before + r : rows - before - share + r;
+}

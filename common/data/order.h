@@ -21,3 +21,8 @@ void order_epoch(const OrderOptions *o, uint32_t epoch, int64_t *permutation, in
  * index `repeats` times in a row, padded from the front to a multiple of `ranks`, every ranks-th one from `rank` on, cut
  * to floor(n / 256) * 256 / ranks. Writes at most that many, returns how many. */
 int64_t repeated_augmentation(const int64_t *permutation, int64_t n, int repeats, int ranks, int rank, int64_t *out);
+
+/* Which row of the whole batch is row r of a rank's share. Of `ranks` equal shares, share `rank` has the rows i and
+ * rows - 1 - i for i in [rank rows / 2 ranks, (rank + 1) rows / 2 ranks), so that the share reversed pairs a row with the
+ * one that the batch reversed pairs it with (mixup). rows is a multiple of 2 ranks, or ranks is 1. */
+int64_t order_batch_row(int64_t rows, int rank, int ranks, int64_t r);

@@ -183,6 +183,44 @@ static void test_an_epoch_visits_every_sample_once(void **state)
     dataset_close(d);
 }
 
+/* Ranks share a batch: each row is somewhere once, a row's partner in the reversed batch is its partner in the reversed
+ * share, and what is made of a row does not show how many ranks there are. */
+static void test_ranks_share_a_batch(void **state)
+{
+    (void)state;
+    enum { ROWS = 24, PIXELS = SIDE * SIDE };
+    Dataset *d = counting(NULL, 0);
+    LoaderOptions o = options_for(d);
+    o.batch_size = ROWS;
+    o.drop_last = true;
+    float whole[ROWS * PIXELS];
+    for (int ranks = 1; ranks <= 4; ranks *= 2) {
+        bool made[ROWS] = {false};
+        for (int rank = 0; rank < ranks; rank++) {
+            o.rank = rank;
+            o.ranks = ranks;
+            Loader *l = loader_open(&o, NULL);
+            assert_int_equal(loader_steps(l), COUNT / ROWS);
+            loader_next(l, NULL);
+            const Batch *b = loader_next(l, NULL);
+            assert_int_equal(b->rows, ROWS / ranks);
+            for (int r = 0; r < b->rows; r++) {
+                int64_t row = order_batch_row(ROWS, rank, ranks, r);
+                assert_false(made[row]);
+                made[row] = true;
+                assert_int_equal(order_batch_row(ROWS, rank, ranks, b->rows - 1 - r), ROWS - 1 - row);
+                if (ranks == 1)
+                    memcpy(whole + row * PIXELS, b->images + r * PIXELS, PIXELS * sizeof *whole);
+                assert_memory_equal(b->images + r * PIXELS, whole + row * PIXELS, PIXELS * sizeof *whole);
+            }
+            loader_close(l);
+        }
+        for (int row = 0; row < ROWS; row++)
+            assert_true(made[row]);
+    }
+    dataset_close(d);
+}
+
 static void test_values_are_normalised_and_padded(void **state)
 {
     (void)state;
@@ -313,6 +351,12 @@ static void test_wrong_options_are_one_line(void **state)
     o.repeats = 3;
     assert_null(loader_open(&o, &e));
     assert_non_null(strstr(e.text, "multiples of 256"));
+    o = options_for(d);
+    o.drop_last = true;
+    o.ranks = 4;
+    assert_null(loader_open(&o, &e));
+    assert_string_equal(e.text,
+                        "train.batch_size is 10, expected a multiple of 8 for 4 ranks: each takes pairs of rows");
     dataset_close(d);
 }
 
@@ -374,17 +418,12 @@ static void test_repeated_augmentation_epoch(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_thread_count_does_not_show),
-        cmocka_unit_test(test_resume_at_any_step),
-        cmocka_unit_test(test_an_epoch_visits_every_sample_once),
-        cmocka_unit_test(test_values_are_normalised_and_padded),
-        cmocka_unit_test(test_errors_come_in_order),
-        cmocka_unit_test(test_corrupt_samples_replaced_or_left_out),
-        cmocka_unit_test(test_no_allocation_once_warm),
-        cmocka_unit_test(test_wrong_options_are_one_line),
-        cmocka_unit_test(test_hold_out),
-        cmocka_unit_test(test_named_sites_are_no_positions),
-        cmocka_unit_test(test_repeated_augmentation_epoch),
+        cmocka_unit_test(test_thread_count_does_not_show),           cmocka_unit_test(test_resume_at_any_step),
+        cmocka_unit_test(test_an_epoch_visits_every_sample_once),    cmocka_unit_test(test_ranks_share_a_batch),
+        cmocka_unit_test(test_values_are_normalised_and_padded),     cmocka_unit_test(test_errors_come_in_order),
+        cmocka_unit_test(test_corrupt_samples_replaced_or_left_out), cmocka_unit_test(test_no_allocation_once_warm),
+        cmocka_unit_test(test_wrong_options_are_one_line),           cmocka_unit_test(test_hold_out),
+        cmocka_unit_test(test_named_sites_are_no_positions),         cmocka_unit_test(test_repeated_augmentation_epoch),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
