@@ -71,3 +71,9 @@ void user_fatal(const char *format, ...)
     fputc('\n', stderr);
     exit(2);
 }
+
+int user_error(const Error *e)
+{
+    fprintf(stderr, "%s\n", e->text);
+    return 2;
+}

@@ -33,3 +33,6 @@ __attribute__((format(printf, 3, 4), noreturn)) void contract_broken(const char 
 /* Ends the process with a line that the user can act on, exit code 2: only for what no caller can hand on, such as
  * memory that has run out deep inside an op. */
 __attribute__((format(printf, 1, 2), noreturn)) void user_fatal(const char *format, ...);
+
+/* For a command: prints the error's line on stderr and returns the exit code, 2. */
+int user_error(const Error *e);

@@ -72,7 +72,7 @@ static void step_range(const Optimizer *o, Tape *t, const Range *r, double lr)
 
 static int64_t slice_end(const Param *param)
 {
-    return param->offset + (tensor_count(&param->value) + 15) / 16 * 16;
+    return param->offset + params_slice(tensor_count(&param->value));
 }
 
 void optimizer_step(Optimizer *o, Tape *t, double lr)
@@ -121,17 +121,34 @@ int optimizer_to_write(Optimizer *o, TensorToWrite out[static 3])
     return n;
 }
 
+/* A part of the state as the file has it, or NULL. */
+static void *read_part(const TensorFile *file, const TensorToWrite *mine, Error *e)
+{
+    const FileTensor *stored = tensor_file_find(file, mine->name);
+    if (!stored || stored->rank != 1 || stored->shape[0] != mine->shape[0]) {
+        error_set(e, "%s: tensor %s is missing or of another size: a checkpoint of another model?",
+                  tensor_file_path(file), mine->name);
+        return NULL;
+    }
+    void *part = mem_new((size_t)mine->shape[0] * dtype_bytes(mine->type));
+    if (tensor_file_read(file, stored, mine->type, part, e))
+        return part;
+    mem_free(part);
+    return NULL;
+}
+
 bool optimizer_load(Optimizer *o, const TensorFile *file, Error *e)
 {
     TensorToWrite mine[3];
+    void *read[3] = {0};
     int n = optimizer_to_write(o, mine);
+    bool good = true;
+    for (int i = 0; i < n && good; i++)
+        good = (read[i] = read_part(file, &mine[i], e)) != NULL;
     for (int i = 0; i < n; i++) {
-        const FileTensor *stored = tensor_file_find(file, mine[i].name);
-        if (!stored || stored->rank != 1 || stored->shape[0] != mine[i].shape[0])
-            return error_set(e, "%s: tensor %s is missing or of another size: a checkpoint of another model?",
-                             tensor_file_path(file), mine[i].name);
-        if (!tensor_file_read(file, stored, mine[i].type, (void *)mine[i].data, e))
-            return false;
+        if (good)
+            memcpy((void *)mine[i].data, read[i], (size_t)mine[i].shape[0] * dtype_bytes(mine[i].type));
+        mem_free(read[i]);
     }
-    return true;
+    return good;
 }

@@ -28,4 +28,5 @@ double optimizer_gradient_norm(Optimizer *o, Tape *t);
 /* The state as named tensors for a checkpoint (`optimizer.m`, `optimizer.v`, `optimizer.steps`), pointing into the
  * optimizer. Returns how many. */
 int optimizer_to_write(Optimizer *o, TensorToWrite out[static 3]);
+/* All of it, or nothing and a line. */
 bool optimizer_load(Optimizer *o, const TensorFile *file, Error *e);

@@ -7,8 +7,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { SLICE = 16 }; /* floats: 64 bytes */
-
 struct Params {
     ARRAY(Param *) list;
     Str prefix;
@@ -86,7 +84,7 @@ static Tensor *declare(Params *p, const char *name, Shape shape, Init init, bool
     param->value.run = param->value.stride = shape_count(shape);
     int64_t *end = trainable ? &p->flat : &p->buffers;
     param->offset = *end;
-    *end += (shape_count(shape) + SLICE - 1) / SLICE * SLICE;
+    *end += params_slice(shape_count(shape));
     *array_add(&p->list) = param;
     return &param->value;
 }
@@ -180,6 +178,12 @@ int64_t params_elements(const Params *p)
         if (p->list.items[i]->state.trainable)
             count += tensor_count(&p->list.items[i]->value);
     return count;
+}
+
+int64_t params_slice(int64_t elements)
+{
+    enum { LINE = 16 }; /* floats: 64 bytes */
+    return (elements + LINE - 1) / LINE * LINE;
 }
 
 int64_t params_flat_count(const Params *p)

@@ -54,7 +54,8 @@ Param *params_at(Params *p, int i);
 Param *params_find(Params *p, const char *name);
 int64_t params_elements(const Params *p); /* of the trainable ones: "parameters" in a paper's table */
 
-/* The flat buffers, with their padding. */
+/* The flat buffers, with their padding: so many elements of a parameter take params_slice floats. */
+int64_t params_slice(int64_t elements);
 int64_t params_flat_count(const Params *p);
 float *params_flat_values(Params *p);
 float *params_flat_gradients(Params *p);

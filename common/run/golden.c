@@ -402,10 +402,8 @@ int golden_run(const char *path, const char *model, const GoldenEntry *entries, 
         tape_free(g.tape);
     }
     close_file(&g);
-    if (!good) {
-        fprintf(stderr, "%s\n", e.text);
-        return 2;
-    }
+    if (!good)
+        return user_error(&e);
     printf("%s: entry %s: %d compared, %d mismatches\n", path, entry->name, g.compared, g.failures);
     return g.failures ? 1 : 0;
 }

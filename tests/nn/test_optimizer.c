@@ -258,6 +258,41 @@ static void a_state_of_another_model_is_refused(void **state)
     model_free(&m);
 }
 
+/* What a file has wrong in its last tensor leaves the first ones as they were. */
+static void a_bad_state_changes_nothing(void **state)
+{
+    char *path = path_join(*state, "state.safetensors");
+    Error e;
+    Model m = model_new();
+    Optimizer *o = optimizer_new(&adamw, m.params);
+    for (int step = 0; step < 2; step++) {
+        give_gradients(&m, step);
+        optimizer_step(o, m.tape, 0.01);
+    }
+    TensorToWrite mine[3], other[3];
+    void *before[3], *wrong[3];
+    for (int i = 0; i < optimizer_to_write(o, mine); i++) {
+        size_t bytes = (size_t)mine[i].shape[0] * dtype_bytes(mine[i].type);
+        before[i] = mem_copy(mine[i].data, bytes);
+        wrong[i] = mem_new(bytes);
+        other[i] = mine[i];
+        other[i].data = wrong[i];
+    }
+    other[2].shape[0]--;
+    assert_true(safetensors_write(path, other, 3, NULL, 0, &e));
+    TensorFile *file = tensor_file_open(path, &e);
+    assert_false(optimizer_load(o, file, &e));
+    tensor_file_close(file);
+    for (int i = 0; i < 3; i++) {
+        assert_memory_equal(mine[i].data, before[i], (size_t)mine[i].shape[0] * dtype_bytes(mine[i].type));
+        mem_free(before[i]);
+        mem_free(wrong[i]);
+    }
+    mem_free(path);
+    optimizer_free(o);
+    model_free(&m);
+}
+
 /* ---- Schedules */
 
 static void close_to(double got, double expected)
@@ -299,10 +334,15 @@ static void cosine_by_epoch(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(adamw_steps),        cmocka_unit_test(sgd_steps),
-        cmocka_unit_test(padding_stays_zero), cmocka_unit_test(the_norm_is_of_what_arrived),
-        SCRATCH_TEST(state_survives_a_file),  SCRATCH_TEST(a_state_of_another_model_is_refused),
-        cmocka_unit_test(cosine_by_step),     cmocka_unit_test(cosine_by_epoch),
+        cmocka_unit_test(adamw_steps),
+        cmocka_unit_test(sgd_steps),
+        cmocka_unit_test(padding_stays_zero),
+        cmocka_unit_test(the_norm_is_of_what_arrived),
+        SCRATCH_TEST(state_survives_a_file),
+        SCRATCH_TEST(a_state_of_another_model_is_refused),
+        SCRATCH_TEST(a_bad_state_changes_nothing),
+        cmocka_unit_test(cosine_by_step),
+        cmocka_unit_test(cosine_by_epoch),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -7,12 +7,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-static int user_error(const Error *e)
-{
-    fprintf(stderr, "%s\n", e->text);
-    return 2;
-}
-
 /* Opens a job with the target's weights. */
 static bool open_target(Job *job, const Program *p, const char *target, const Node *overrides, Error *e)
 {

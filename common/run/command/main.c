@@ -7,15 +7,30 @@
 #include <stdlib.h>
 #include <string.h>
 
+/* The usage, which is freed, and every key of a config. */
+static void print_help(const Program *p, Str *usage)
+{
+    SettingsTables tables = program_tables(p);
+    str_add(usage, "\nKeys of a config, as in %s/*.yaml, or as key=value here:\n\n", p->configs);
+    settings_help(&tables, usage);
+    fputs(usage->text, stdout);
+    str_free(usage);
+}
+
 static int run_train(const Program *p, int count, char **words)
 {
     Error e;
     TrainOptions options;
-    if (!train_options(&options, count, words, &e)) {
-        fprintf(stderr, "%s\n", e.text);
-        return 2;
+    if (!train_options(&options, count, words, &e))
+        return user_error(&e);
+    int code = 0;
+    if (options.help) {
+        Str text = {0};
+        train_usage(p->model->name, &text);
+        print_help(p, &text);
+    } else {
+        code = train_command(p, &options);
     }
-    int code = train_command(p, &options);
     train_options_free(&options);
     return code;
 }
@@ -29,16 +44,13 @@ static int run_eval(const Program *p, int count, char **words)
     int view_count = 0;
     for (const ModelView *v = p->model->views; v && v->name && view_count < MOST_VIEWS; v++)
         views[view_count++] = (ViewOption){v->name, v->argument, v->help};
-    if (!eval_options(&options, views, view_count, count, words, &e)) {
-        fprintf(stderr, "%s\n", e.text);
-        return 2;
-    }
+    if (!eval_options(&options, views, view_count, count, words, &e))
+        return user_error(&e);
     int code = 0;
     if (options.help) {
         Str text = {0};
         eval_usage(p->model->name, views, view_count, &text);
-        fputs(text.text, stdout);
-        str_free(&text);
+        print_help(p, &text);
     } else {
         code = eval_command(p, &options);
     }

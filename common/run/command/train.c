@@ -12,23 +12,6 @@
 
 static const char RUNS[] = "runs";
 
-static int user_error(const Error *e)
-{
-    fprintf(stderr, "%s\n", e->text);
-    return 2;
-}
-
-static void print_help(const Program *p)
-{
-    SettingsTables tables = program_tables(p);
-    Str text = {0};
-    train_usage(p->model->name, &text);
-    str_add(&text, "\nKeys of a config, as in %s/*.yaml, or as key=value here:\n\n", p->configs);
-    settings_help(&tables, &text);
-    fputs(text.text, stdout);
-    str_free(&text);
-}
-
 /* ---- --dry-run */
 
 static bool dry_run(const Program *p, Settings *s, Error *e)
@@ -166,10 +149,6 @@ int train_command(const Program *p, const TrainOptions *o)
 {
     Error e;
     SettingsTables tables = program_tables(p);
-    if (o->help) {
-        print_help(p);
-        return 0;
-    }
     if (o->resume)
         return resume_run(p, o);
     const char *config = o->config;
