@@ -101,14 +101,43 @@ static void png_take(png_structp png, png_bytep to, size_t count)
     read->at += count;
 }
 
+/* What Pillow calls mode I: 16-bit gray without alpha, all other depths being mode 1, L or P. */
+static bool is_wide_gray(png_structp png, png_infop info)
+{
+    return png_get_bit_depth(png, info) == 16 && png_get_color_type(png, info) == PNG_COLOR_TYPE_GRAY;
+}
+
+/* A file may use more colours than it lists: Pillow has a gray ramp behind its palette. */
+static void png_fill_palette(png_structp png, png_infop info)
+{
+    png_colorp listed;
+    int count = 0, most = 1 << png_get_bit_depth(png, info);
+    png_color all[256];
+    if (!png_get_PLTE(png, info, &listed, &count))
+        return;
+    memcpy(all, listed, (size_t)count * sizeof *all);
+    for (int i = count; i < most; i++)
+        all[i] = (png_color){(png_byte)i, (png_byte)i, (png_byte)i};
+    png_set_PLTE(png, info, all, most);
+}
+
 /* Gray of any depth, palette, alpha and 16 bits all become 8-bit RGB; transparency is dropped, not blended. */
 static void png_ask_for_rgb(png_structp png, png_infop info)
 {
+    if (png_get_color_type(png, info) == PNG_COLOR_TYPE_PALETTE)
+        png_fill_palette(png, info);
     png_set_strip_16(png);
     png_set_expand(png);
     if (!(png_get_color_type(png, info) & PNG_COLOR_MASK_COLOR))
         png_set_gray_to_rgb(png);
     png_set_strip_alpha(png);
+}
+
+/* Two bytes a value become three times the value, clipped as Pillow does; in place, from the end. */
+static void rgb_from_wide_gray(uint8_t *row, int width)
+{
+    for (int i = width - 1; i >= 0; i--)
+        memset(row + 3 * i, row[2 * i] ? 255 : row[2 * i + 1], 3);
 }
 
 static bool png_rows(png_structp png, png_infop info, int64_t max_pixels, Image *image, Error *e)
@@ -117,16 +146,21 @@ static bool png_rows(png_structp png, png_infop info, int64_t max_pixels, Image 
     int64_t width = png_get_image_width(png, info), height = png_get_image_height(png, info);
     if (!size_allowed(width, height, max_pixels, "PNG", e))
         return false;
-    png_ask_for_rgb(png, info);
+    bool wide_gray = is_wide_gray(png, info);
+    if (!wide_gray)
+        png_ask_for_rgb(png, info);
     int passes = png_set_interlace_handling(png);
     png_read_update_info(png, info);
     image_reshape(image, (int)width, (int)height, 3);
-    if (png_get_rowbytes(png, info) != image_row_bytes(image))
+    size_t step = image_row_bytes(image);
+    if (png_get_rowbytes(png, info) != (wide_gray ? 2 * (size_t)width : step))
         png_error(png, "an unknown pixel layout");
     for (int pass = 0; pass < passes; pass++)
         for (int64_t y = 0; y < height; y++)
-            png_read_row(png, image->pixels + (size_t)y * image_row_bytes(image), NULL);
+            png_read_row(png, image->pixels + (size_t)y * step, NULL);
     png_read_end(png, NULL);
+    for (int64_t y = 0; y < height && wide_gray; y++)
+        rgb_from_wide_gray(image->pixels + (size_t)y * step, (int)width);
     return true;
 }
 

@@ -1,6 +1,6 @@
 /* JPEG (libjpeg-turbo) and PNG (libpng) read out of memory into RGB, with the pixels that Pillow's convert('RGB') gives:
  * full-precision inverse DCT, smooth chroma upsampling, CMYK and YCCK by Adobe's inverted convention, gray repeated,
- * palettes looked up, alpha dropped. One difference: 16-bit gray is reduced to its upper byte, where Pillow clips. */
+ * palettes looked up, alpha dropped, 16 bits reduced to the upper byte but for 16-bit gray, which is clipped at 255. */
 #pragma once
 #include "common/base/str.h"
 #include "common/data/image.h"

@@ -63,3 +63,27 @@ at = rare.index(b"\xff\xc0")
 rare[at + 14], rare[at + 17] = 0x21, 0x12
 open(O + "rare_sampling.jpg", "wb").write(rare)
 open(O + "rare_sampling.rgb", "wb").write(Image.open(io.BytesIO(rare)).convert("RGB").tobytes())
+
+# PNGs whose modes Pillow treats each in its own way. Pillow writes the first itself; the others are written by hand.
+def png(name, depth, colour, rows, *extra, interlaced=False):
+    header = struct.pack(">IIBBBBB", w, h, depth, colour, 0, 0, int(interlaced))
+    body = zlib.compress(b"".join(b"\0" + row for row in rows))
+    start = b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header)
+    open(O + name, "wb").write(start + b"".join(extra) + chunk(b"IDAT", body) + chunk(b"IEND", b""))
+rng = np.random.default_rng(6)
+deep = (rng.integers(0, 65536, (h, w)) >> rng.integers(0, 16, (h, w))).astype(np.uint16)
+Image.fromarray(deep).save(O + "gray16.png")
+deep = deep.astype(">u2")
+png("gray16_interlaced.png", 16, 0, [r.tobytes() for x0, y0, dx, dy in passes for r in deep[y0::dy, x0::dx]], interlaced=True)
+png("gray16_key.png", 16, 0, [r.tobytes() for r in deep], chunk(b"tRNS", deep[0, 0].tobytes()))
+random_rows = lambda bits: [bytes(r) for r in rng.integers(0, 256, (h, (w * bits + 7) // 8), dtype=np.uint8)]
+png("gray_alpha16.png", 16, 4, random_rows(32))
+png("rgba16.png", 16, 6, random_rows(64))
+png("gray2.png", 2, 0, random_rows(2), chunk(b"tRNS", b"\0\2"))
+png("gray4.png", 4, 0, random_rows(4))
+colours = rng.integers(0, 256, 3 * 200, dtype=np.uint8).tobytes()
+png("palette8_alpha.png", 8, 3, random_rows(8), chunk(b"PLTE", colours), chunk(b"tRNS", colours[:9]))
+png("palette2_short.png", 2, 3, random_rows(2), chunk(b"PLTE", colours[:6]))
+modes = ["gray16", "gray16_interlaced", "gray16_key", "gray_alpha16", "rgba16", "gray2", "gray4", "palette8_alpha", "palette2_short"]
+with open(O + "png_modes.rgb", "wb") as f:
+    for n in modes: f.write(Image.open(O + n + ".png").convert("RGB").tobytes())

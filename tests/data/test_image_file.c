@@ -7,30 +7,41 @@ static const char *const decoded[] = {"rgb420.jpg",   "rgb444.jpg", "progressive
                                       "ycck.jpg",     "411.jpg",    "rgb.png",         "gray.png", "bilevel.png",
                                       "palette4.png", "rgba.png",   "gray_alpha.png"};
 
-static void test_pixels_are_pillows(void **state)
+static const char *const png_modes[] = {
+    "gray16.png", "gray16_interlaced.png", "gray16_key.png",    "gray_alpha16.png", "rgba16.png", "gray2.png",
+    "gray4.png",  "palette8_alpha.png",    "palette2_short.png"};
+
+/* `count` fixtures against a file of their pixels, one after the other. */
+static void check_pixels(const char *const *names, int count, const char *pixels)
 {
-    (void)state;
     size_t expected_size;
-    uint8_t *all = fixture("decoded.rgb", &expected_size);
+    uint8_t *all = fixture(pixels, &expected_size);
     const uint8_t *expected = all;
     void *decoder = NULL;
     Image image = {0};
-    for (int i = 0; i < COUNT_OF(decoded); i++) {
+    for (int i = 0; i < count; i++) {
         size_t size;
         Error e = {""};
-        uint8_t *bytes = fixture(decoded[i], &size);
+        uint8_t *bytes = fixture(names[i], &size);
         if (!image_decode(&decoder, bytes, size, IMAGE_MAX_PIXELS, &image, &e))
-            fail_msg("%s: %s", decoded[i], e.text);
+            fail_msg("%s: %s", names[i], e.text);
         assert_int_equal(image.width, FIXTURE_WIDTH);
         assert_int_equal(image.height, FIXTURE_HEIGHT);
         assert_int_equal(image.channels, 3);
-        assert_next(&image, &expected, decoded[i]);
+        assert_next(&image, &expected, names[i]);
         mem_free(bytes);
     }
     assert_int_equal(expected - all, expected_size);
     mem_free(all);
     image_free(&image);
     image_decoder_free(decoder);
+}
+
+static void test_pixels_are_pillows(void **state)
+{
+    (void)state;
+    check_pixels(decoded, COUNT_OF(decoded), "decoded.rgb");
+    check_pixels(png_modes, COUNT_OF(png_modes), "png_modes.rgb");
 }
 
 static void decode_fixture(const char *name, Image *image)
