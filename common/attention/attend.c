@@ -91,7 +91,7 @@ static InputGradients input_gradients(Tape *t, Tensor *const *in)
     if (overlap(in[0], in[1]) || overlap(in[0], in[2]) || overlap(in[1], in[2])) {
         for (int i = 0; i < 3; i++)
             if (in[i]->needs_gradient) {
-                g.apart[i] = tensor_make(t, F32, in[i]->shape);
+                g.apart[i] = tensor_make(t, in[i]->type, in[i]->shape);
                 g.to[i] = *g.apart[i];
             }
         return g;
@@ -143,7 +143,7 @@ Tensor *attend_with_lse(Tape *t, const AttentionSpec *spec, Tensor *q, Tensor *k
     contract(spec->dropout == 0 || !tape_training(t), "attend_with_lse: no dropout");
     AttentionShape shape = attention_shape(&m, spec->scale, q, k, v);
     bool records = OP_RECORDS(t, q, k, v, m.bias);
-    Tensor *o = tensor_make(t, F32, SHAPE(shape.batch, shape.queries, shape.q_heads, shape.value_width));
+    Tensor *o = tensor_make(t, q->type, SHAPE(shape.batch, shape.queries, shape.q_heads, shape.value_width));
     Tensor *lse = records || lse_out ? tensor_make(t, F32, SHAPE(shape.batch, shape.q_heads, shape.queries)) : NULL;
     t->macs += (double)(shape.batch * shape.q_heads * shape.queries) * (double)shape.keys *
                (double)(shape.width + shape.value_width);
@@ -186,11 +186,11 @@ Tensor *attention_probabilities(Tape *t, const AttentionSpec *spec, Tensor *q, T
 static Tensor *attend_with_dropout(Tape *t, const AttentionSpec *spec, Tensor *q, Tensor *k, Tensor *v)
 {
     Scope s = scope_open(t);
-    Tensor *scores = attention_scores(t, spec, q, k);
+    Tensor *scores = attention_scores(t, spec, convert(t, q, F32), convert(t, k, F32));
     if (scores->shape.dim[0] == 1 && v->shape.dim[0] != 1) /* every sample draws its own */
         scores = expand(t, scores, v->shape.dim[0]);
     Tensor *p = dropout(t, attention_softmax(t, spec, scores), spec->dropout, spec->site);
-    return scope_close(t, s, attention_apply(t, p, v));
+    return scope_close(t, s, convert(t, attention_apply(t, p, convert(t, v, F32)), q->type));
 }
 
 Tensor *attend(Tape *t, const AttentionSpec *spec, Tensor *q, Tensor *k, Tensor *v)

@@ -128,7 +128,7 @@ static Tensor *binary(Tape *t, Binary function, const char *name, Tensor *a, Ten
         b = contiguous(t, b);
     }
     OP_BEGIN(t, name, a, b);
-    Tensor *y = op_like(t, a);
+    Tensor *y = op_like(t, a->type == F32 ? a : b); /* of two types the wider one */
     int64_t rows, cols;
     Rows from = flat(a, &rows, &cols);
     KERNEL(t, elementwise, binary, function, rows, cols, from, flat(b, &rows, &cols), beside(y, cols));

@@ -1,9 +1,10 @@
 /* The way back: where gradients lie, how they add up, and the walk over the nodes. */
 #include "common/autograd/tape_parts.h"
 
+/* A gradient has the type of its tensor. */
 static Tensor *gradient_make(Tape *t, Tensor *x)
 {
-    x->gradient = tensor_unheld(t, F32, x->shape);
+    x->gradient = tensor_unheld(t, x->type, x->shape);
     x->gradient->channels_last = x->channels_last;
     tensor_hold(x->gradient);
     return x->gradient;
@@ -16,14 +17,23 @@ static void gradient_unshare(Tape *t, Tensor *x)
     if (x->param || old->storage->refs == 1)
         return;
     Tensor *copy = gradient_make(t, x);
-    KERNEL(t, elementwise, scale, 1, tensor_count(x), 1.0f, ((Rows){old->data, tensor_count(x), F32}), false,
-           ((Rows){copy->data, tensor_count(x), F32}));
+    KERNEL(t, elementwise, scale, 1, tensor_count(x), 1.0f, ((Rows){old->data, tensor_count(x), old->type}), false,
+           ((Rows){copy->data, tensor_count(x), copy->type}));
     tensor_drop(t, old);
 }
 
-/* Zeros into a window. */
+static void *element_at(const Tensor *x, int64_t index)
+{
+    return (char *)x->data + (size_t)index * dtype_bytes(x->type);
+}
+
+/* Zeros into a gradient or a window of one. */
 static void zero_window(Tape *t, const Tensor *window)
 {
+    if (window->type == F32 && !tensor_is_window(window)) {
+        KERNEL(t, elementwise, fill, tensor_count(window), 0.0f, window->data);
+        return;
+    }
     Scope s = scope_open(t);
     int64_t blocks, run;
     Rows to = tensor_blocks(window, &blocks, &run);
@@ -86,7 +96,7 @@ static void gradient_complete(Tape *t, Tensor *owner)
         if (end == from) {
             gap.run = next - from;
             gap.shape = SHAPE(tensor_count(owner) / c->period, gap.run);
-            gap.data = (float *)owner->gradient->data + from;
+            gap.data = element_at(owner->gradient, from);
             zero_window(t, &gap);
             end = next;
         }
@@ -112,7 +122,7 @@ Slot gradient_slot(Tape *t, Tensor *x)
     if (!first && present)
         gradient_complete(t, owner);
     else if (!first)
-        KERNEL(t, elementwise, fill, tensor_count(owner), 0.0f, owner->gradient->data);
+        zero_window(t, owner->gradient);
     if (owner->param)
         owner->param->touched = true;
     Slot slot = {.wanted = true, .add = !first, .gradient = *owner->gradient};
@@ -120,7 +130,7 @@ Slot gradient_slot(Tape *t, Tensor *x)
     slot.gradient.run = x->run;
     slot.gradient.stride = x->stride;
     slot.gradient.channels_last = x->channels_last;
-    slot.gradient.data = (float *)owner->gradient->data + x->offset;
+    slot.gradient.data = element_at(owner->gradient, x->offset);
     return slot;
 }
 
@@ -147,11 +157,12 @@ void gradient_give(Tape *t, Tensor *x, Tensor *gradient)
              "a gradient in another layout than its tensor");
     bool whole = tensor_count(x) == tensor_count(owner);
     bool shareable = whole && !owner->param && !owner->gradient && gradient->storage && !gradient->root &&
-                     gradient->type == F32 && !tensor_is_window(gradient); /* a parameter has no storage of the tape's */
+                     gradient->type == owner->type &&
+                     !tensor_is_window(gradient); /* a parameter has no storage of the tape's */
     if (shareable) {
         Tensor *g = tensor_struct(t);
         g->shape = owner->shape;
-        g->type = F32;
+        g->type = owner->type;
         g->run = g->stride = tensor_count(owner);
         g->channels_last = owner->channels_last;
         g->storage = gradient->storage;

@@ -13,8 +13,8 @@ static void dropout_backward(Tape *t, Node *n)
     Slot dx = gradient_slot(t, n->in[0]);
     int64_t count = tensor_count(n->out);
     contract(!tensor_is_window(&dx.gradient), "dropout: the gradient of a window");
-    KERNEL(t, noise, dropout, a->draw, 0, count, a->rate, ((Rows){n->out->gradient->data, count, F32}), dx.add,
-           ((Rows){dx.gradient.data, count, F32}));
+    KERNEL(t, noise, dropout, a->draw, 0, count, a->rate, ((Rows){n->out->gradient->data, count, n->out->type}), dx.add,
+           ((Rows){dx.gradient.data, count, n->out->type}));
 }
 
 Tensor *dropout(Tape *t, Tensor *x, float rate, uint32_t site)
@@ -26,10 +26,10 @@ Tensor *dropout(Tape *t, Tensor *x, float rate, uint32_t site)
     x = contiguous(t, x);
     OP_BEGIN(t, "dropout", x);
     DropoutArgs args = {tape_draw(t, site), rate};
-    Tensor *y = tensor_make(t, F32, x->shape);
+    Tensor *y = tensor_make(t, x->type, x->shape);
     int64_t count = tensor_count(x);
-    KERNEL(t, noise, dropout, args.draw, 0, count, rate, ((Rows){x->data, count, F32}), false,
-           ((Rows){y->data, count, F32}));
+    KERNEL(t, noise, dropout, args.draw, 0, count, rate, ((Rows){x->data, count, x->type}), false,
+           ((Rows){y->data, count, x->type}));
     if (OP_RECORDS(t, x)) {
         Node *n = op_record(t, "dropout", dropout_backward, y, &args, sizeof args);
         OP_INPUTS(t, n, x);
@@ -44,8 +44,9 @@ static void drop_path_backward(Tape *t, Node *n)
     Slot dx = gradient_slot(t, n->in[0]);
     int64_t batch = tensor_count(factors), each = batch ? tensor_count(n->out) / batch : 0;
     contract(!tensor_is_window(&dx.gradient), "drop_path: the gradient of a window");
-    KERNEL(t, elementwise, scale_rows, batch, each, factors->data, 1, ((Rows){n->out->gradient->data, each, F32}),
-           dx.add, ((Rows){dx.gradient.data, each, F32}));
+    KERNEL(t, elementwise, scale_rows, batch, each, factors->data, 1,
+           ((Rows){n->out->gradient->data, each, n->out->type}), dx.add,
+           ((Rows){dx.gradient.data, each, n->out->type}));
 }
 
 Tensor *drop_path(Tape *t, Tensor *x, float rate, uint32_t site)
@@ -62,9 +63,9 @@ Tensor *drop_path(Tape *t, Tensor *x, float rate, uint32_t site)
     if (t->device != DEVICE_META)
         for (int64_t b = 0; b < batch; b++)
             ((float *)factors->data)[b] = (float)(floor(keep + random_uniform(&r)) / keep);
-    Tensor *y = tensor_make(t, F32, x->shape);
-    KERNEL(t, elementwise, scale_rows, batch, each, factors->data, 1, ((Rows){x->data, each, F32}), false,
-           ((Rows){y->data, each, F32}));
+    Tensor *y = tensor_make(t, x->type, x->shape);
+    KERNEL(t, elementwise, scale_rows, batch, each, factors->data, 1, ((Rows){x->data, each, x->type}), false,
+           ((Rows){y->data, each, x->type}));
     if (OP_RECORDS(t, x)) {
         Node *n = op_record(t, "drop_path", drop_path_backward, y, NULL, 0);
         OP_INPUTS(t, n, x);

@@ -16,7 +16,7 @@ static void standardize_backward(Tape *t, Node *n)
            add_affine, dgamma.gradient.data, dbeta.gradient.data);
 }
 
-Tensor *standardize(Tape *t, Tensor *x, Tensor *gamma, Tensor *beta, float eps)
+static Tensor *standardized(Tape *t, DType type, Tensor *x, Tensor *gamma, Tensor *beta, float eps)
 {
     x = op_rows(t, x);
     OP_BEGIN(t, "standardize", x, gamma, beta);
@@ -26,15 +26,25 @@ Tensor *standardize(Tape *t, Tensor *x, Tensor *gamma, Tensor *beta, float eps)
              "standardize: rows of %lld values, gamma of %lld", (long long)cols,
              (long long)(gamma ? tensor_count(gamma) : 0));
     bool records = OP_RECORDS(t, x, gamma, beta);
-    Tensor *y = tensor_make(t, F32, x->shape);
+    Tensor *y = tensor_make(t, type, x->shape);
     Tensor *mean = records ? tensor_make(t, F32, SHAPE(rows)) : NULL;
     Tensor *rstd = records ? tensor_make(t, F32, SHAPE(rows)) : NULL;
     KERNEL(t, norm, layer_norm, rows, cols, from, none, none, op_floats(gamma), op_floats(beta), eps,
-           ((Rows){y->data, cols, F32}), op_floats(mean), op_floats(rstd));
+           ((Rows){y->data, cols, type}), op_floats(mean), op_floats(rstd));
     if (records) {
         Node *n = op_record(t, "standardize", standardize_backward, y, NULL, 0);
         OP_INPUTS(t, n, x, gamma, beta);
         OP_SAVES(t, n, x, gamma, mean, rstd);
     }
     return y;
+}
+
+Tensor *standardize(Tape *t, Tensor *x, Tensor *gamma, Tensor *beta, float eps)
+{
+    return standardized(t, F32, x, gamma, beta, eps);
+}
+
+Tensor *standardize_inner(Tape *t, Tensor *x, Tensor *gamma, Tensor *beta, float eps)
+{
+    return standardized(t, t->inner, x, gamma, beta, eps);
 }

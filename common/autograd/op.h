@@ -23,6 +23,7 @@ struct Tape {
     Exec exec;
     Pool *pool;
     Region region;
+    DType inner; /* of activations inside a block */
     uint32_t seed, step;
     double macs;
     RandomReplay *replay;

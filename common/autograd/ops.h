@@ -3,6 +3,7 @@
  * common/nn; attention is in common/attention. */
 #pragma once
 #include "common/autograd/tape.h"
+#include "common/kernels/elementwise.h"
 
 /* ---- Shape */
 Tensor *reshape(Tape *t, Tensor *x, Shape shape);                            /* free */
@@ -12,7 +13,8 @@ Tensor *concat2(Tape *t, int axis, Tensor *a, Tensor *b);
 Tensor *permute(Tape *t, Tensor *x, const int *order); /* y's axis a is x's axis order[a]; copies */
 Tensor *expand(Tape *t, Tensor *x, int64_t n);         /* [1, ...] -> [n, ...], copied */
 Tensor *contiguous(Tape *t, Tensor *x);
-Tensor *tokens_from_map(Tape *t, Tensor *x); /* [B,C,H,W] -> [B,HW,C]; free after a convolution */
+Tensor *convert(Tape *t, Tensor *x, DType type); /* F32 or BF16, rounded to nearest; free where x is of that type */
+Tensor *tokens_from_map(Tape *t, Tensor *x);     /* [B,C,H,W] -> [B,HW,C]; free after a convolution */
 Tensor *map_from_tokens(Tape *t, Tensor *x, int64_t height, int64_t width); /* [B,HW,C] -> [B,C,H,W]; free */
 
 /* ---- Elementwise; a and b have one shape */
@@ -38,13 +40,35 @@ Tensor *sum_all(Tape *t, Tensor *x);     /* -> scalar */
 Tensor *mean_all(Tape *t, Tensor *x);    /* -> scalar */
 Tensor *mean_tokens(Tape *t, Tensor *x); /* [B,N,C] -> [B,1,C] */
 
-/* ---- Products */
+/* ---- Products and normalisation. `_inner`: the result has the type of activations inside a block (tape_inner). */
 
 /* y[...,N] = x[...,K] weight[N,K]^T + bias[N]; bias NULL: none. */
 Tensor *affine(Tape *t, Tensor *x, Tensor *weight, Tensor *bias);
+Tensor *affine_inner(Tape *t, Tensor *x, Tensor *weight, Tensor *bias);
 
-/* ---- Normalisation over the last axis: (x - mean)/sqrt(variance + eps) * gamma + beta; gamma, beta [C] or both NULL. */
+/* Over the last axis: (x - mean)/sqrt(variance + eps) * gamma + beta; gamma, beta [C] or both NULL. */
 Tensor *standardize(Tape *t, Tensor *x, Tensor *gamma, Tensor *beta, float eps);
+Tensor *standardize_inner(Tape *t, Tensor *x, Tensor *gamma, Tensor *beta, float eps);
+
+/* The operands of the two, as the fused ops take them; common/nn makes layers of them. */
+typedef struct Linear {
+    Tensor *weight, *bias; /* [N,K], [N] or NULL */
+} Linear;
+
+typedef struct LayerNorm {
+    Tensor *weight, *bias; /* [C] */
+    float eps;
+} LayerNorm;
+
+/* The beginnings of the two halves of a transformer block, in one pass: a panel of rows goes through all of it while it is
+ * in the cache, neither the normalised rows nor f's results are ever whole in memory, and the way back computes them
+ * again (fused.c). norm NULL: none. */
+
+/* affine_inner(standardize(x)): [...,K] -> [...,N] */
+Tensor *norm_affine(Tape *t, Tensor *x, const LayerNorm *norm, const Linear *l);
+
+/* affine(f(affine_inner(standardize(x)))): [...,K] -> [...,H] -> [...,N] */
+Tensor *feed_forward(Tape *t, Tensor *x, const LayerNorm *norm, const Linear *up, Unary f, const Linear *down);
 
 /* ---- Images [B,C,H,W] */
 typedef struct Convolve {

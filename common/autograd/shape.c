@@ -35,7 +35,7 @@ void op_copy(Tape *t, const Tensor *x, Tensor *y, bool add)
     }
 }
 
-static void contiguous_backward(Tape *t, Node *n)
+static void copy_backward(Tape *t, Node *n)
 {
     Slot dx = gradient_slot(t, n->in[0]);
     op_copy(t, n->out->gradient, &dx.gradient, dx.add);
@@ -46,8 +46,9 @@ static void layout_backward(Tape *t, Node *n)
     Slot dx = gradient_slot(t, n->in[0]);
     const Shape s = n->out->shape;
     Scope scope = scope_open(t);
-    Tensor *turned = tensor_make(t, F32, s);
-    KERNEL(t, elementwise, permute, 4, s.dim, ((const int[]){0, 2, 3, 1}), 4, n->out->gradient->data, turned->data);
+    Tensor *turned = tensor_make(t, n->out->type, s);
+    KERNEL(t, elementwise, permute, 4, s.dim, ((const int[]){0, 2, 3, 1}), dtype_bytes(turned->type),
+           n->out->gradient->data, turned->data);
     op_copy(t, turned, &dx.gradient, dx.add);
     scope_close_n(t, scope, NULL, 0);
 }
@@ -66,7 +67,22 @@ Tensor *contiguous(Tape *t, Tensor *x)
         op_copy(t, x, y, false);
     }
     if (OP_RECORDS(t, x)) {
-        Node *n = op_record(t, "contiguous", x->channels_last ? layout_backward : contiguous_backward, y, NULL, 0);
+        Node *n = op_record(t, "contiguous", x->channels_last ? layout_backward : copy_backward, y, NULL, 0);
+        OP_INPUTS(t, n, x);
+    }
+    return y;
+}
+
+Tensor *convert(Tape *t, Tensor *x, DType type)
+{
+    if (x->type == type)
+        return x;
+    x = contiguous(t, x);
+    OP_BEGIN(t, "convert", x);
+    Tensor *y = tensor_make(t, type, x->shape);
+    op_copy(t, x, y, false);
+    if (OP_RECORDS(t, x)) {
+        Node *n = op_record(t, "convert", copy_backward, y, NULL, 0);
         OP_INPUTS(t, n, x);
     }
     return y;
@@ -204,8 +220,8 @@ static void permute_backward(Tape *t, Node *n)
     Shape s = n->out->shape;
     for (int i = 0; i < s.rank; i++)
         back[a->order[i]] = i;
-    Tensor *dx = tensor_make(t, F32, n->in[0]->shape);
-    KERNEL(t, elementwise, permute, s.rank, s.dim, back, 4, n->out->gradient->data, dx->data);
+    Tensor *dx = tensor_make(t, n->out->type, n->in[0]->shape);
+    KERNEL(t, elementwise, permute, s.rank, s.dim, back, dtype_bytes(dx->type), n->out->gradient->data, dx->data);
     gradient_give(t, n->in[0], dx);
 }
 
@@ -236,16 +252,17 @@ static void expand_backward(Tape *t, Node *n)
 {
     int64_t count = tensor_count(n->in[0]);
     Slot dx = gradient_slot(t, n->in[0]);
-    KERNEL(t, elementwise, sum_rows, n->out->shape.dim[0], count, ((Rows){n->out->gradient->data, count, F32}), 1,
-           dx.add, dx.gradient.data);
+    const Tensor *dy = n->out->gradient;
+    KERNEL(t, elementwise, sum_rows, dy->shape.dim[0], count, ((Rows){dy->data, count, dy->type}), 1, dx.add,
+           dx.gradient.data);
 }
 
 Tensor *expand(Tape *t, Tensor *x, int64_t times)
 {
     x = contiguous(t, x);
     OP_BEGIN(t, "expand", x);
-    contract(x->shape.rank >= 1 && x->shape.dim[0] == 1, "expand: the first axis has %lld entries, not 1",
-             (long long)x->shape.dim[0]);
+    contract(x->shape.rank >= 1 && x->shape.dim[0] == 1 && x->type == F32,
+             "expand: the first axis has %lld entries, not 1", (long long)x->shape.dim[0]);
     Shape shape = x->shape;
     shape.dim[0] = times;
     Tensor *y = tensor_make(t, x->type, shape);

@@ -34,6 +34,7 @@ Tape *tape_new(const TapeOptions *options)
     t->exec = (Exec){.threads = MAX(options->threads, 1), .scratch_bytes = SCRATCH_BYTES};
     t->exec.scratch = pool_take(t->pool, SCRATCH_BYTES);
     t->seed = options->seed;
+    t->inner = options->inner;
     t->region = (Region){EVAL, NO_GRAD};
     t->lists = mem_new(sizeof *t->lists);
     return t;
@@ -258,6 +259,11 @@ void region_close(Tape *t, Region before)
 bool tape_training(const Tape *t)
 {
     return t->region.phase == TRAIN;
+}
+
+DType tape_inner(const Tape *t)
+{
+    return t->inner;
 }
 
 /* ---- Recording */

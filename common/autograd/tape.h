@@ -21,6 +21,7 @@ typedef struct TapeOptions {
     const Backend *backend; /* NULL on the meta device */
     int threads;
     uint32_t seed;
+    DType inner; /* F32, or BF16: see tape_inner */
 } TapeOptions;
 
 Tape *tape_new(const TapeOptions *options);
@@ -54,6 +55,10 @@ typedef struct Region {
 Region region_open(Tape *t, Phase phase, Recording recording); /* returns what was, for region_close */
 void region_close(Tape *t, Region before);
 bool tape_training(const Tape *t);
+
+/* The type of activations inside a block, and of what backward saves of them: F32, or BF16 where `precision: bf16`. The
+ * residual stream, statistics, losses and the gradients of parameters are F32 in either case. */
+DType tape_inner(const Tape *t);
 
 /* ---- Backward: adds d(sum_i roots[i] . cotangents[i]) to the gradient of every tensor that needs one. cotangents NULL (or
  * an entry NULL): ones. The nodes are used up. */

@@ -13,6 +13,7 @@
 
 typedef struct Backend {
     const char *name;
+    bool bf16; /* has instructions for products of bf16: `precision: bf16` asks for them */
     MatmulKernels matmul;
     ConvolutionKernels convolution;
     NormKernels norm;

@@ -17,6 +17,11 @@ Tensor *linear(Tape *t, const Linear *l, Tensor *x)
     return affine(t, x, l->weight, l->bias);
 }
 
+Tensor *linear_inner(Tape *t, const Linear *l, Tensor *x)
+{
+    return affine_inner(t, x, l->weight, l->bias);
+}
+
 LayerNorm layer_norm_new(Params *p, const char *name, int64_t width, float eps)
 {
     params_enter(p, "%s", name);
@@ -30,6 +35,11 @@ LayerNorm layer_norm_new(Params *p, const char *name, int64_t width, float eps)
 Tensor *layer_norm(Tape *t, const LayerNorm *l, Tensor *x)
 {
     return standardize(t, x, l->weight, l->bias, l->eps);
+}
+
+Tensor *layer_norm_inner(Tape *t, const LayerNorm *l, Tensor *x)
+{
+    return standardize_inner(t, x, l->weight, l->bias, l->eps);
 }
 
 Conv2d conv2d_new(Params *p, const char *name, int64_t in, int64_t out, int64_t kernel, Convolve how)

@@ -4,22 +4,17 @@
 #include "common/autograd/ops.h"
 #include "common/nn/params.h"
 
-/* ---- y = x W^T + b */
-typedef struct Linear {
-    Tensor *weight, *bias; /* [out, in], [out] or NULL */
-} Linear;
+/* `_inner`: the result has the type of activations inside a block, which `precision` chooses. */
 
+/* ---- y = x W^T + b */
 Linear linear_new(Params *p, const char *name, int64_t in, int64_t out, bool bias, Init weight);
 Tensor *linear(Tape *t, const Linear *l, Tensor *x);
+Tensor *linear_inner(Tape *t, const Linear *l, Tensor *x);
 
 /* ---- LayerNorm over the last axis, with scale and shift */
-typedef struct LayerNorm {
-    Tensor *weight, *bias; /* [C] */
-    float eps;
-} LayerNorm;
-
 LayerNorm layer_norm_new(Params *p, const char *name, int64_t width, float eps);
 Tensor *layer_norm(Tape *t, const LayerNorm *l, Tensor *x);
+Tensor *layer_norm_inner(Tape *t, const LayerNorm *l, Tensor *x);
 
 /* ---- Convolution with square kernels, initialised as torch does: uniform +-1/sqrt(fan_in), weight and bias */
 typedef struct Conv2d {
@@ -30,7 +25,7 @@ typedef struct Conv2d {
 Conv2d conv2d_new(Params *p, const char *name, int64_t in, int64_t out, int64_t kernel, Convolve how);
 Tensor *conv2d(Tape *t, const Conv2d *l, Tensor *x);
 
-/* ---- The two halves of a transformer block, [B,N,C] -> [B,N,C] */
+/* ---- The two halves of a transformer block, [B,N,C] -> [B,N,C], of x as it is or normalised first (norm not NULL) */
 
 /* Multi-head self-attention with one fused projection, as in ViT: names `qkv`, `proj`. */
 typedef struct SelfAttention {
@@ -41,10 +36,10 @@ typedef struct SelfAttention {
 } SelfAttention;
 
 SelfAttention self_attention_new(Params *p, const char *name, int64_t width, int heads, bool qkv_bias, Init weight);
-Tensor *self_attention(Tape *t, const SelfAttention *l, Tensor *x);
+Tensor *self_attention(Tape *t, const SelfAttention *l, const LayerNorm *norm, Tensor *x);
 
-/* The probabilities [B,H,N,N] that self_attention(x) uses. */
-Tensor *self_attention_map(Tape *t, const SelfAttention *l, Tensor *x);
+/* The probabilities [B,H,N,N] that self_attention(norm, x) uses. */
+Tensor *self_attention_map(Tape *t, const SelfAttention *l, const LayerNorm *norm, Tensor *x);
 
 /* Linear, GELU (exact), linear: names `fc1`, `fc2`. */
 typedef struct Mlp {
@@ -54,7 +49,7 @@ typedef struct Mlp {
 } Mlp;
 
 Mlp mlp_new(Params *p, const char *name, int64_t width, int64_t hidden, Init weight);
-Tensor *mlp(Tape *t, const Mlp *l, Tensor *x);
+Tensor *mlp(Tape *t, const Mlp *l, const LayerNorm *norm, Tensor *x);
 
 /* ---- The pre-norm block of ViT (Dosovitskiy et al. 2021, eq. 2-3): x += DP(attn(norm1(x))); x += DP(mlp(norm2(x))).
  * Names: norm1, attn.qkv, attn.proj, norm2, mlp.fc1, mlp.fc2. */

@@ -24,29 +24,29 @@ SelfAttention self_attention_new(Params *p, const char *name, int64_t width, int
 }
 
 /* q, k and v [B,N,H,d] as windows of the fused projection. */
-static void project(Tape *t, const SelfAttention *l, Tensor *x, Tensor *out[3])
+static void project(Tape *t, const SelfAttention *l, const LayerNorm *norm, Tensor *x, Tensor *out[3])
 {
-    Tensor *qkv = linear(t, &l->qkv, x); /* [B,N,3C] */
+    Tensor *qkv = norm_affine(t, x, norm, &l->qkv); /* [B,N,3C] */
     int64_t width = tensor_dim(x, -1);
     for (int i = 0; i < 3; i++)
         out[i] = split_heads(t, narrow(t, qkv, 2, i * width, width), l->heads);
 }
 
-Tensor *self_attention(Tape *t, const SelfAttention *l, Tensor *x)
+Tensor *self_attention(Tape *t, const SelfAttention *l, const LayerNorm *norm, Tensor *x)
 {
     Scope s = scope_open(t);
     Tensor *qkv[3];
-    project(t, l, x, qkv);
+    project(t, l, norm, x, qkv);
     AttentionSpec spec = {.dropout = l->attention_dropout, .site = l->site + 1};
     Tensor *y = linear(t, &l->proj, join_heads(t, attend(t, &spec, qkv[0], qkv[1], qkv[2])));
     return scope_close(t, s, dropout(t, y, l->dropout, l->site));
 }
 
-Tensor *self_attention_map(Tape *t, const SelfAttention *l, Tensor *x)
+Tensor *self_attention_map(Tape *t, const SelfAttention *l, const LayerNorm *norm, Tensor *x)
 {
     Scope s = scope_open(t);
     Tensor *qkv[3];
-    project(t, l, x, qkv);
+    project(t, l, norm, x, qkv);
     return scope_close(t, s, attention_probabilities(t, &(AttentionSpec){0}, qkv[0], qkv[1]));
 }
 
@@ -60,11 +60,19 @@ Mlp mlp_new(Params *p, const char *name, int64_t width, int64_t hidden, Init wei
     return l;
 }
 
-Tensor *mlp(Tape *t, const Mlp *l, Tensor *x)
+/* With dropout between the two products: f's results exist, and some of them are taken away. */
+static Tensor *thinned_mlp(Tape *t, const Mlp *l, const LayerNorm *norm, Tensor *x)
+{
+    Tensor *hidden = gelu(t, norm_affine(t, x, norm, &l->fc1)); /* [B,N,hidden] */
+    return linear(t, &l->fc2, dropout(t, hidden, l->dropout, l->site));
+}
+
+Tensor *mlp(Tape *t, const Mlp *l, const LayerNorm *norm, Tensor *x)
 {
     Scope s = scope_open(t);
-    Tensor *hidden = dropout(t, gelu(t, linear(t, &l->fc1, x)), l->dropout, l->site); /* [B,N,hidden] */
-    return scope_close(t, s, dropout(t, linear(t, &l->fc2, hidden), l->dropout, l->site + 1));
+    bool thinned = l->dropout > 0 && tape_training(t);
+    Tensor *y = thinned ? thinned_mlp(t, l, norm, x) : feed_forward(t, x, norm, &l->fc1, UNARY_GELU, &l->fc2);
+    return scope_close(t, s, dropout(t, y, l->dropout, l->site + 1));
 }
 
 VitBlock vit_block_new(Params *p, const char *name, const VitBlockShape *shape)
@@ -85,8 +93,8 @@ VitBlock vit_block_new(Params *p, const char *name, const VitBlockShape *shape)
 Tensor *vit_block(Tape *t, const VitBlock *b, Tensor *x)
 {
     Scope s = scope_open(t);
-    Tensor *attended = self_attention(t, &b->attn, layer_norm(t, &b->norm1, x));
+    Tensor *attended = self_attention(t, &b->attn, &b->norm1, x);
     x = add(t, x, drop_path(t, attended, b->drop_path, b->site));
-    Tensor *mixed = mlp(t, &b->mlp, layer_norm(t, &b->norm2, x));
+    Tensor *mixed = mlp(t, &b->mlp, &b->norm2, x);
     return scope_close(t, s, add(t, x, drop_path(t, mixed, b->drop_path, b->site + 1)));
 }

@@ -9,7 +9,8 @@
 static const ConfigField run_rows[] = {
     {CONFIG_INT("seed", RunKeys, seed, .value = "0", .range = "[0, 4294967295]", .help = "of every random draw")},
     {CONFIG_ENUM("device", RunKeys, device, CONFIG_WORDS("cpu"), .value = "cpu")},
-    {CONFIG_ENUM("precision", RunKeys, precision, CONFIG_WORDS("fp32"), .value = "fp32")},
+    {CONFIG_ENUM("precision", RunKeys, precision, CONFIG_WORDS("fp32", "bf16"), .value = "fp32",
+                 .help = "bf16: activations inside a block, and what backward saves of them, are bfloat16")},
     {CONFIG_INT("threads", RunKeys, threads, .value = "0", .range = "[0, 1024]",
                 .help = "threads that compute; 0: one for every processor. Results do not depend on it")},
     {CONFIG_STRING("name", RunKeys, name, CONFIG_NULLABLE, .value = "null",

@@ -3,7 +3,7 @@
 #include "common/run/config/config.h"
 
 typedef enum DeviceChoice { CHOICE_CPU } DeviceChoice;
-typedef enum Precision { PRECISION_FP32 } Precision;
+typedef enum Precision { PRECISION_FP32, PRECISION_BF16 } Precision;
 
 /* The keys at the top of a config. */
 typedef struct RunKeys {

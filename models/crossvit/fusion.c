@@ -51,12 +51,12 @@ static CrossAttention cross_attention_new(Params *p, const char *name, const Cro
 static Tensor *cross_attention(Tape *t, const CrossAttention *a, Tensor *tokens, const char *name)
 {
     Scope s = scope_open(t);
-    Tensor *cls = narrow(t, tokens, 1, 0, 1);                   /* [B,1,C]     */
-    Tensor *u = layer_norm(t, &a->norm1, tokens);               /* [B,1+N,C]   */
-    Tensor *q = linear(t, &a->wq, narrow(t, u, 1, 0, 1));       /* [B,1,C]     */
-    q = split_heads(t, q, a->heads);                            /* [B,1,H,d]   */
-    Tensor *k = split_heads(t, linear(t, &a->wk, u), a->heads); /* [B,1+N,H,d] */
-    Tensor *v = split_heads(t, linear(t, &a->wv, u), a->heads);
+    Tensor *cls = narrow(t, tokens, 1, 0, 1);                         /* [B,1,C]     */
+    Tensor *u = layer_norm_inner(t, &a->norm1, tokens);               /* [B,1+N,C]   */
+    Tensor *q = linear_inner(t, &a->wq, narrow(t, u, 1, 0, 1));       /* [B,1,C]     */
+    q = split_heads(t, q, a->heads);                                  /* [B,1,H,d]   */
+    Tensor *k = split_heads(t, linear_inner(t, &a->wk, u), a->heads); /* [B,1+N,H,d] */
+    Tensor *v = split_heads(t, linear_inner(t, &a->wv, u), a->heads);
     if (tape_watched(t))
         tape_show(t, attention_probabilities(t, &a->spec, q, k), "%s", name); /* [B,H,1,1+N] */
     Tensor *y = linear(t, &a->proj, join_heads(t, attend(t, &a->spec, q, k, v)));
@@ -123,7 +123,7 @@ static void fuse_pairwise(Tape *t, const Fusion *f, Tensor *tokens[BRANCHES])
 static void fuse_all(Tape *t, const Fusion *f, Tensor *tokens[BRANCHES])
 {
     Tensor *y = concat2(t, 1, project(t, &f->project[1], tokens[1]), project(t, &f->project[0], tokens[0]));
-    Tensor *o = add(t, y, self_attention(t, &f->attention, layer_norm(t, &f->norm, y)));
+    Tensor *o = add(t, y, self_attention(t, &f->attention, &f->norm, y));
     int64_t large = tensor_dim(tokens[1], 1), small = tensor_dim(tokens[0], 1);
     tokens[1] = project(t, &f->revert[1], narrow(t, o, 1, 0, large));
     tokens[0] = project(t, &f->revert[0], narrow(t, o, 1, large, small));

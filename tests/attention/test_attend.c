@@ -126,10 +126,10 @@ static void the_map_of_a_layer(void **state)
     SelfAttention l = self_attention_new(p, "attn", 12, 3, true, (Init){INIT_NORMAL, 0.5});
     params_allocate(p, true, 1, test_backend());
     Tensor *x = random_tensor(t, "x", SHAPE(2, 7, 12));
-    Tensor *map = self_attention_map(t, &l, x);
+    Tensor *map = self_attention_map(t, &l, NULL, x);
     Tensor *v = split_heads(t, narrow(t, linear(t, &l.qkv, x), 2, 24, 12), 3);
     float *expected = floats_of(t, linear(t, &l.proj, join_heads(t, attention_apply(t, map, v))));
-    float *got = floats_of(t, self_attention(t, &l, x));
+    float *got = floats_of(t, self_attention(t, &l, NULL, x));
     for (int i = 0; i < 2 * 7 * 12; i++)
         assert_true(fabsf(got[i] - expected[i]) < 1e-5f);
     mem_free(expected);

@@ -16,6 +16,16 @@ static void linear_values(const Values *in, double *y)
     affine_of(ROWS, HIDDEN, WIDTH, in[0].x, in[1].x, in[2].x, y);
 }
 
+static Tensor *run_linear_inner(Tape *t, Tensor *const *in)
+{
+    return linear_inner(t, &(Linear){in[1], in[2]}, in[0]);
+}
+
+static Tensor *run_layer_norm_inner(Tape *t, Tensor *const *in)
+{
+    return layer_norm_inner(t, &(LayerNorm){in[1], in[2], 1e-3f}, in[0]);
+}
+
 static Tensor *run_layer_norm(Tape *t, Tensor *const *in)
 {
     return layer_norm(t, &(LayerNorm){in[1], in[2], 1e-3f}, in[0]);
@@ -57,7 +67,7 @@ static SelfAttention self_attention_from(Tensor *const *in)
 static Tensor *run_self_attention(Tape *t, Tensor *const *in)
 {
     SelfAttention l = self_attention_from(in + 1);
-    return self_attention(t, &l, in[0]);
+    return self_attention(t, &l, NULL, in[0]);
 }
 
 static Tensor *run_noisy_attention(Tape *t, Tensor *const *in)
@@ -65,7 +75,7 @@ static Tensor *run_noisy_attention(Tape *t, Tensor *const *in)
     SelfAttention l = self_attention_from(in + 1);
     l.attention_dropout = 0.2f;
     l.dropout = 0.3f;
-    return self_attention(t, &l, in[0]);
+    return self_attention(t, &l, NULL, in[0]);
 }
 
 static void mlp_of(const Values *in, double *y)
@@ -85,14 +95,14 @@ static Mlp mlp_from(Tensor *const *in)
 static Tensor *run_mlp(Tape *t, Tensor *const *in)
 {
     Mlp l = mlp_from(in + 1);
-    return mlp(t, &l, in[0]);
+    return mlp(t, &l, NULL, in[0]);
 }
 
 static Tensor *run_noisy_mlp(Tape *t, Tensor *const *in)
 {
     Mlp l = mlp_from(in + 1);
     l.dropout = 0.3f;
-    return mlp(t, &l, in[0]);
+    return mlp(t, &l, NULL, in[0]);
 }
 
 /* in: x, norm1 (2), attention (4), norm2 (2), mlp (4). */
@@ -186,6 +196,14 @@ static const OpCase layer_cases[] = {
      .in = {TOKENS_IN, MATRIX(HIDDEN, WIDTH), VECTOR(HIDDEN)},
      .run = run_linear,
      .reference = linear_values},
+    {.op = "linear_inner",
+     .in = {TOKENS_IN, MATRIX(HIDDEN, WIDTH), VECTOR(HIDDEN)},
+     .run = run_linear_inner,
+     .reference = linear_values},
+    {.op = "layer_norm_inner",
+     .in = {TOKENS_IN, NORM_WEIGHTS},
+     .run = run_layer_norm_inner,
+     .reference = layer_norm_values},
     {.op = "layer_norm", .in = {TOKENS_IN, NORM_WEIGHTS}, .run = run_layer_norm, .reference = layer_norm_values},
     {.op = "conv2d",
      .in = {{.shape = {4, {2, 3, 5, 4}}, .map = true}, {.shape = {4, {7, 3, 3, 3}}}, VECTOR(7)},

@@ -148,6 +148,11 @@ static void affine_values(const Values *in, double *y)
     affine_of(shape_count(in[0].shape) / w[1], w[0], w[1], in[0].x, in[1].x, in[2].x, y);
 }
 
+static Tensor *run_affine_inner(Tape *t, Tensor *const *in)
+{
+    return affine_inner(t, in[0], in[1], in[2]);
+}
+
 static Tensor *run_affine_plain(Tape *t, Tensor *const *in)
 {
     return affine(t, in[0], in[1], NULL);
@@ -170,6 +175,11 @@ static void standardized(const Values *in, double *y)
     layer_norm_of(shape_count(in[0].shape) / cols, cols, in[0].x, in[1].x, in[2].x, (double)1e-2f, y);
 }
 
+static Tensor *run_standardize_inner(Tape *t, Tensor *const *in)
+{
+    return standardize_inner(t, in[0], in[1], in[2], 1e-2f);
+}
+
 static Tensor *run_standardize_plain(Tape *t, Tensor *const *in)
 {
     return standardize(t, in[0], NULL, NULL, 1e-2f);
@@ -178,6 +188,59 @@ static Tensor *run_standardize_plain(Tape *t, Tensor *const *in)
 static Tensor *run_standardize_gamma(Tape *t, Tensor *const *in)
 {
     return standardize(t, in[0], in[1], NULL, 1e-2f);
+}
+
+/* in: x [...,7], gamma, beta [7], weight [9,7], bias [9]; of feed_forward also [5,9], [5] */
+static Tensor *run_norm_affine(Tape *t, Tensor *const *in)
+{
+    return norm_affine(t, in[0], &(LayerNorm){in[1], in[2], 1e-2f}, &(Linear){in[3], in[4]});
+}
+
+static void norm_affine_values(const Values *in, double *y)
+{
+    int64_t rows = shape_count(in[0].shape) / 7;
+    double *normal = mem_new((size_t)rows * 7 * sizeof *normal);
+    layer_norm_of(rows, 7, in[0].x, in[1].x, in[2].x, (double)1e-2f, normal);
+    affine_of(rows, 9, 7, normal, in[3].x, in[4].x, y);
+    mem_free(normal);
+}
+
+static Tensor *run_norm_affine_plain(Tape *t, Tensor *const *in)
+{
+    return norm_affine(t, in[0], NULL, &(Linear){in[1], NULL});
+}
+
+static Tensor *run_feed_forward(Tape *t, Tensor *const *in)
+{
+    return feed_forward(t, in[0], &(LayerNorm){in[1], in[2], 1e-2f}, &(Linear){in[3], in[4]}, UNARY_GELU,
+                        &(Linear){in[5], in[6]});
+}
+
+static void feed_forward_values(const Values *in, double *y)
+{
+    int64_t rows = shape_count(in[0].shape) / 7;
+    double *hidden = mem_new((size_t)rows * 9 * sizeof *hidden);
+    norm_affine_values(in, hidden);
+    for (int64_t i = 0; i < rows * 9; i++)
+        hidden[i] = gelu_of(hidden[i]);
+    affine_of(rows, 5, 9, hidden, in[5].x, in[6].x, y);
+    mem_free(hidden);
+}
+
+static Tensor *run_feed_forward_plain(Tape *t, Tensor *const *in)
+{
+    return feed_forward(t, in[0], NULL, &(Linear){in[1], NULL}, UNARY_SQUARE, &(Linear){in[2], NULL});
+}
+
+static void feed_forward_plain(const Values *in, double *y)
+{
+    int64_t rows = shape_count(in[0].shape) / 7;
+    double *hidden = mem_new((size_t)rows * 9 * sizeof *hidden);
+    affine_of(rows, 9, 7, in[0].x, in[1].x, NULL, hidden);
+    for (int64_t i = 0; i < rows * 9; i++)
+        hidden[i] *= hidden[i];
+    affine_of(rows, 5, 9, hidden, in[2].x, NULL, y);
+    mem_free(hidden);
 }
 
 /* ---- Images */
@@ -345,6 +408,10 @@ static const OpCase op_cases[] = {
      .in = {X, {.shape = {2, {9, 7}}}, {.shape = {1, {9}}}},
      .run = run_affine,
      .reference = affine_values},
+    {.op = "affine_inner",
+     .in = {X, {.shape = {2, {9, 7}}}, {.shape = {1, {9}}}},
+     .run = run_affine_inner,
+     .reference = affine_values},
     {.op = "affine",
      .variant = "no bias",
      .in = {X, {.shape = {2, {9, 7}}}},
@@ -359,6 +426,34 @@ static const OpCase op_cases[] = {
      .in = {X, {.shape = {1, {7}}}},
      .run = run_standardize_gamma,
      .reference = standardized},
+    {.op = "standardize_inner",
+     .in = {X, {.shape = {1, {7}}}, {.shape = {1, {7}}}},
+     .run = run_standardize_inner,
+     .reference = standardized},
+    {.op = "norm_affine",
+     .in = {X, {.shape = {1, {7}}}, {.shape = {1, {7}}}, {.shape = {2, {9, 7}}}, {.shape = {1, {9}}}},
+     .run = run_norm_affine,
+     .reference = norm_affine_values},
+    {.op = "norm_affine",
+     .variant = "no norm, no bias",
+     .in = {X, {.shape = {2, {9, 7}}}},
+     .run = run_norm_affine_plain,
+     .reference = affine_plain},
+    {.op = "feed_forward",
+     .in = {X,
+            {.shape = {1, {7}}},
+            {.shape = {1, {7}}},
+            {.shape = {2, {9, 7}}},
+            {.shape = {1, {9}}},
+            {.shape = {2, {5, 9}}},
+            {.shape = {1, {5}}}},
+     .run = run_feed_forward,
+     .reference = feed_forward_values},
+    {.op = "feed_forward",
+     .variant = "no norm, no biases, square",
+     .in = {X, {.shape = {2, {9, 7}}}, {.shape = {2, {5, 9}}}},
+     .run = run_feed_forward_plain,
+     .reference = feed_forward_plain},
     {.op = "standardize", .variant = "plain", .in = {X}, .run = run_standardize_plain, .reference = standardized},
     {.op = "convolve",
      .in = {MAP(2, 3, 7, 5), {.shape = {4, {4, 3, 3, 3}}}, {.shape = {1, {4}}}},

@@ -160,6 +160,11 @@ static Tensor *run_contiguous(Tape *t, Tensor *const *in)
     return contiguous(t, in[0]);
 }
 
+static Tensor *run_convert(Tape *t, Tensor *const *in)
+{
+    return convert(t, convert(t, in[0], BF16), F32);
+}
+
 static Tensor *run_tokens_from_map(Tape *t, Tensor *const *in)
 {
     return tokens_from_map(t, in[0]);
@@ -215,6 +220,7 @@ static const OpCase shape_cases[] = {
      .run = run_contiguous,
      .reference = copied,
      .released_elsewhere = true},
+    {.op = "convert", .in = {MAP(3, 5, 2, 4)}, .run = run_convert, .reference = copied, .tolerance = 0x1p-8},
     {.op = "tokens_from_map", .in = {MAP(3, 5, 2, 4)}, .run = run_tokens_from_map, .reference = tokens_of},
     {.op = "map_from_tokens",
      .in = {{.shape = {3, {2, 15, 7}}, .samples = true}},

@@ -20,6 +20,7 @@ expect 2 'imagenet' "$crossvit" train tiny
 expect 2 '/nowhere' "$crossvit" train data.path=/nowhere
 expect 2 'nothing-here' "$crossvit" eval nothing-here
 expect 2 'table 3' "$crossvit" eval --table 3
+expect 2 'bf16.*AVX512_BF16.*avx2' env ZOO_CPU=avx2 "$crossvit" train precision=bf16
 expect 2 'ZOO_CPU|avx1024' env ZOO_CPU=avx1024 "$crossvit" train
 [ -e runs/crossvit/tiny ] && fail "a run that could not begin left a folder"
 

@@ -42,6 +42,7 @@ static void make_backends(void)
     MAKE_BACKEND(1, avx2);
     MAKE_BACKEND(2, avx512);
     MAKE_BACKEND(3, avx512_bf16);
+    backends[3].bf16 = true;
 }
 
 /* What the flags of cmake/floors.cmake let the compiler use at each level. */

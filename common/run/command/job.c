@@ -16,6 +16,11 @@ bool job_open(Job *job, const Program *p, Settings *settings, Device device, Err
     const Backend *backend = cpu_backend(e);
     if (!backend)
         return false;
+    bool half = settings->run.precision == PRECISION_BF16;
+    if (half && !backend->bf16)
+        return error_set(e,
+                         "precision: bf16 needs a CPU with AVX512_BF16 (this one's level is %s); use precision: fp32",
+                         cpu_backend_level());
     int threads = settings->run.threads ? settings->run.threads : machine_describe("").usable;
     *job = (Job){.model = p->model, .settings = settings, .params = params_new(), .started = p->started};
     job->network = p->model->create(settings->model, job->params);
@@ -23,6 +28,7 @@ bool job_open(Job *job, const Program *p, Settings *settings, Device device, Err
     job->tape = tape_new(&(TapeOptions){.device = device,
                                         .backend = device == DEVICE_META ? NULL : backend,
                                         .threads = threads,
+                                        .inner = half ? BF16 : F32,
                                         .seed = (uint32_t)settings->run.seed});
     return true;
 }

@@ -136,7 +136,7 @@ static Tensor *block(Tape *t, const Block *b, Tensor *x)
 {
     Scope s = scope_open(t);
     x = add(t, x, attention(t, &b->attention, layer_norm(t, &b->norm1, x))); /* eq. 2 */
-    x = add(t, x, mlp(t, &b->mlp, layer_norm(t, &b->norm2, x)));             /* eq. 3 */
+    x = add(t, x, mlp(t, &b->mlp, &b->norm2, x));                            /* eq. 3 */
     return scope_close(t, s, x);
 }
 
