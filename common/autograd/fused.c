@@ -123,10 +123,9 @@ static Rows back_through_down(Tape *t, const Chain *c, Panel p, const Rooms *r, 
 {
     Rows hidden = panel_of(rows_of(c->hidden), p);
     Weight down = op_weight(c->down.weight);
-    KERNEL(t, elementwise, unary, c->f, p.rows, c->width, hidden, r->active);
-    product_gradients(t, p, c->out, c->width, dy, r->active, &s->down_weight, &s->down_bias);
     KERNEL(t, matmul, linear_input_gradient, p.rows, c->out, c->width, dy, &down, false, r->hidden);
-    KERNEL(t, elementwise, unary_gradient, c->f, p.rows, c->width, r->hidden, hidden, false, r->hidden);
+    KERNEL(t, elementwise, unary_both, c->f, p.rows, c->width, r->hidden, hidden, r->active, r->hidden);
+    product_gradients(t, p, c->out, c->width, dy, r->active, &s->down_weight, &s->down_bias);
     return r->hidden;
 }
 

@@ -23,6 +23,9 @@ typedef struct ElementwiseKernels {
     /* dx (+)= dy f'(x), from the input x. */
     void (*unary_gradient)(const Exec *, Unary, int64_t rows, int64_t cols, Rows dy, Rows x, bool add, Rows dx);
 
+    /* y = f(x) and dx = dy f'(x): what the two share is computed once. dx may be dy. */
+    void (*unary_both)(const Exec *, Unary, int64_t rows, int64_t cols, Rows dy, Rows x, Rows y, Rows dx);
+
     void (*binary)(const Exec *, Binary, int64_t rows, int64_t cols, Rows a, Rows b, Rows y);
 
     /* y (+)= scale * x; also the conversion between types, and with scale 1 the strided copy. */

@@ -155,6 +155,36 @@ static void unary_gradient_layout(Trial *t, Shape s, Layout l)
     }
 }
 
+static void unary_both_layout(Trial *t, Shape s, Layout l)
+{
+    for (int i = 0; i < UNARY_COUNT; i++) {
+        const Function *f = &functions[i];
+        Matrix x = matrix_random(t, s.rows, s.cols, l.gap, l.in, f->low, f->high);
+        Matrix dy = matrix_random(t, s.rows, s.cols, l.gap, l.out, -2, 2);
+        Matrix y = matrix_new(s.rows, s.cols, l.gap, l.out), dx = matrix_new(s.rows, s.cols, l.gap, l.out);
+        t->backend->elementwise.unary_both(&t->exec, f->f, s.rows, s.cols, dy.rows, x.rows, y.rows, dx.rows);
+        Matrix value = matrix_new(s.rows, s.cols, l.gap, l.out), slope = matrix_new(s.rows, s.cols, l.gap, l.out);
+        t->backend->elementwise.unary(&t->exec, f->f, s.rows, s.cols, x.rows, value.rows);
+        t->backend->elementwise.unary_gradient(&t->exec, f->f, s.rows, s.cols, dy.rows, x.rows, false, slope.rows);
+        t->backend->elementwise.unary_both(&t->exec, f->f, s.rows, s.cols, dy.rows, x.rows, y.rows, dy.rows);
+        for (int64_t r = 0; r < checked_rows(t, s.rows); r++)
+            for (int64_t c = 0; c < s.cols; c++) { /* the same numbers as of the two apart, and where dx is dy */
+                double want = matrix_get(&value, r, c), gradient = matrix_get(&slope, r, c);
+                check_near(matrix_get(&y, r, c), want, 0, "unary_both, value", i, r * s.cols + c);
+                check_near(matrix_get(&dx, r, c), gradient, 0, "unary_both, gradient", i, r * s.cols + c);
+                check_near(matrix_get(&dy, r, c), gradient, 0, "unary_both, in place", i, r * s.cols + c);
+            }
+        record_matrix(t, &y);
+        record_matrix(t, &dx);
+        matrix_free(&x), matrix_free(&dy), matrix_free(&y), matrix_free(&dx), matrix_free(&value), matrix_free(&slope);
+    }
+}
+
+static void check_unary_both(Trial *t)
+{
+    each_layout(t, unary_both_layout);
+}
+
 static void check_unary_gradient(Trial *t)
 {
     each_layout(t, unary_gradient_layout);
@@ -368,17 +398,12 @@ static void check_fill(Trial *t)
 }
 
 static const Case cases[] = {
-    CASE(elementwise, unary, check_unary),
-    CASE(elementwise, unary_gradient, check_unary_gradient),
-    CASE(elementwise, binary, check_binary),
-    CASE(elementwise, scale, check_scale),
-    CASE(elementwise, scale_rows, check_scale_rows),
-    CASE(elementwise, add_rows, check_add_rows),
-    CASE(elementwise, sum_rows_scratch, check_sum_rows),
-    CASE(elementwise, sum_rows, check_sum_rows),
-    CASE(elementwise, sum_columns, check_sum_columns),
-    CASE(elementwise, permute, check_permute),
-    CASE(elementwise, fill, check_fill),
+    CASE(elementwise, unary, check_unary),           CASE(elementwise, unary_gradient, check_unary_gradient),
+    CASE(elementwise, unary_both, check_unary_both), CASE(elementwise, binary, check_binary),
+    CASE(elementwise, scale, check_scale),           CASE(elementwise, scale_rows, check_scale_rows),
+    CASE(elementwise, add_rows, check_add_rows),     CASE(elementwise, sum_rows_scratch, check_sum_rows),
+    CASE(elementwise, sum_rows, check_sum_rows),     CASE(elementwise, sum_columns, check_sum_columns),
+    CASE(elementwise, permute, check_permute),       CASE(elementwise, fill, check_fill),
 };
 CHECK_FAMILY(elementwise)
 

@@ -7,6 +7,8 @@
 
 /* y (+)= f(a, b, factor) over n <= BLOCK columns. b is NULL where f does not use it. */
 typedef void Span(int64_t n, const float *a, const float *b, float factor, bool add, float *y);
+/* y = f(x), dx = dy f'(x). */
+typedef void BothSpan(int64_t n, const float *dy, const float *x, float *y, float *dx);
 
 /* A map over rows x cols values. */
 typedef struct Map {
@@ -89,7 +91,15 @@ static void map_run(const Exec *exec, Map m, const char *kernel)
 #define B vec_load_upto(b + i, n - i, 1)
 #define FUNCTION_SPANS(name)                                                                                           \
     SPAN(name##_span, name(A))                                                                                         \
-    SPAN(name##_gradient_span, A *name##_slope(B)) /* a: dy, b: x */
+    SPAN(name##_gradient_span, A *name##_slope(B)) /* a: dy, b: x */                                                   \
+    static void name##_both_span(int64_t n, const float *dy, const float *x, float *y, float *dx)                      \
+    {                                                                                                                  \
+        for (int64_t i = 0; i < n; i += LANES) {                                                                       \
+            Vec v = vec_load_upto(x + i, n - i, 1), slope = vec_load_upto(dy + i, n - i, 1) * name##_slope(v);         \
+            vec_store_upto(y + i, name(v), n - i);                                                                     \
+            vec_store_upto(dx + i, slope, n - i);                                                                      \
+        }                                                                                                              \
+    }
 
 FUNCTION_SPANS(gelu)
 FUNCTION_SPANS(gelu_tanh)
@@ -109,17 +119,18 @@ SPAN(scale_span, A *factor)
 
 static const struct {
     Span *value, *gradient;
+    BothSpan *both;
 } functions[UNARY_COUNT] = {
-    [UNARY_GELU] = {gelu_span, gelu_gradient_span},
-    [UNARY_GELU_TANH] = {gelu_tanh_span, gelu_tanh_gradient_span},
-    [UNARY_RELU] = {relu_span, relu_gradient_span},
-    [UNARY_SIGMOID] = {vec_sigmoid_span, vec_sigmoid_gradient_span},
-    [UNARY_TANH] = {vec_tanh_span, vec_tanh_gradient_span},
-    [UNARY_SILU] = {silu_span, silu_gradient_span},
-    [UNARY_EXPONENTIAL] = {vec_exp_span, vec_exp_gradient_span},
-    [UNARY_LOGARITHM] = {vec_log_span, vec_log_gradient_span},
-    [UNARY_SQUARE] = {square_span, square_gradient_span},
-    [UNARY_SQUARE_ROOT] = {vec_square_root_span, vec_square_root_gradient_span},
+    [UNARY_GELU] = {gelu_span, gelu_gradient_span, gelu_both_span},
+    [UNARY_GELU_TANH] = {gelu_tanh_span, gelu_tanh_gradient_span, gelu_tanh_both_span},
+    [UNARY_RELU] = {relu_span, relu_gradient_span, relu_both_span},
+    [UNARY_SIGMOID] = {vec_sigmoid_span, vec_sigmoid_gradient_span, vec_sigmoid_both_span},
+    [UNARY_TANH] = {vec_tanh_span, vec_tanh_gradient_span, vec_tanh_both_span},
+    [UNARY_SILU] = {silu_span, silu_gradient_span, silu_both_span},
+    [UNARY_EXPONENTIAL] = {vec_exp_span, vec_exp_gradient_span, vec_exp_both_span},
+    [UNARY_LOGARITHM] = {vec_log_span, vec_log_gradient_span, vec_log_both_span},
+    [UNARY_SQUARE] = {square_span, square_gradient_span, square_both_span},
+    [UNARY_SQUARE_ROOT] = {vec_square_root_span, vec_square_root_gradient_span, vec_square_root_both_span},
 };
 
 static Span *const operations[BINARY_COUNT] = {
@@ -141,6 +152,36 @@ static void unary_gradient(const Exec *exec, Unary f, int64_t rows, int64_t cols
     Map m = {.span = functions[f].gradient, .rows = rows, .cols = cols, .a = dy, .b = x, .add = add, .y = dx};
     join_rows(&m, rows);
     map_run(exec, m, "unary_gradient");
+}
+
+typedef struct Both {
+    BothSpan *span;
+    int64_t rows, cols;
+    Rows dy, x, y, dx;
+} Both;
+
+static void both_piece(const void *job, int64_t first, int64_t last)
+{
+    const Both *m = job;
+    float dy_values[BLOCK], x_values[BLOCK], y_values[BLOCK], dx_values[BLOCK];
+    int64_t blocks = blocks_of(m->cols);
+    for (int64_t i = first; i < last; i++) {
+        int64_t r = i / blocks, c = i % blocks * BLOCK, n = least(BLOCK, m->cols - c);
+        float *y = rows_open(m->y, r, c, n, false, y_values), *dx = rows_open(m->dx, r, c, n, false, dx_values);
+        m->span(n, rows_read(m->dy, r, c, n, dy_values), rows_read(m->x, r, c, n, x_values), y, dx);
+        rows_close(m->y, r, c, n, y);
+        rows_close(m->dx, r, c, n, dx);
+    }
+}
+
+static void unary_both(const Exec *exec, Unary f, int64_t rows, int64_t cols, Rows dy, Rows x, Rows y, Rows dx)
+{
+    Both m = {functions[f].both, rows, cols, dy, x, y, dx};
+    const Rows *const all[] = {&dy, &x, &y, &dx};
+    for (int i = 0; i < 4; i++)
+        rows_check(*all[i], "unary_both");
+    if (rows > 0 && cols > 0)
+        parallel_pieces(exec, rows * blocks_of(cols), PIECE / least(cols, BLOCK), rows * cols * 16, both_piece, &m);
 }
 
 static void binary(const Exec *exec, Binary f, int64_t rows, int64_t cols, Rows a, Rows b, Rows y)
@@ -204,6 +245,7 @@ static void fill(const Exec *exec, int64_t count, float value, float *y)
 const ElementwiseKernels LEVEL(elementwise_kernels) = {
     .unary = unary,
     .unary_gradient = unary_gradient,
+    .unary_both = unary_both,
     .binary = binary,
     .scale = scale,
     .scale_rows = scale_rows,

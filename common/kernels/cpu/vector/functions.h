@@ -60,7 +60,8 @@ static inline Vec vec_phi(Vec x)
     Vec inside = vec_clamp(-5.6f, x, 5.6f);
     Vec u = inside * inside * 0.06377551020f - 1.0f;
     Vec p = vec_set(-3.306627254e-04f);
-    for (int i = 0; i < 15; i++)
+#pragma GCC unroll 15
+    for (int i = 0; i < 15; i++) /* unrolled, so that a value and a slope can share it */
         p = p * u + terms[i];
     return vec_select(x < -5.6f, vec_set(0.0f), inside * p + 0.5f);
 }
