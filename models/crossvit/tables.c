@@ -83,14 +83,36 @@ static char *find_weights(const char *name)
     return NULL;
 }
 
-static bool count_row(const Program *p, Settings *s, char *counts, size_t size, Error *e)
+/* Millions of parameters and billions of multiply-adds, counted on the meta device. */
+static bool count_row(const Program *p, const Row *row, const Node *overrides, double counts[2], Error *e)
 {
     Job job;
-    if (!job_open(&job, p, s, DEVICE_META, e))
-        return false;
-    p->model->trace(job.tape, job.network, s->model);
-    snprintf(counts, size, "%.2f | %.2f", (double)params_elements(job.params) / 1e6, tape_macs(job.tape) / 1e9);
-    job_close(&job);
+    Settings *s = row_settings(p, row, overrides, e);
+    bool good = s && job_open(&job, p, s, DEVICE_META, e);
+    if (good) {
+        p->model->trace(job.tape, job.network, s->model);
+        counts[0] = (double)params_elements(job.params) / 1e6;
+        counts[1] = tape_macs(job.tape) / 1e9;
+        job_close(&job);
+    }
+    settings_free(s);
+    return good;
+}
+
+static bool print_row(const Program *p, const Row *row, const Node *overrides, Error *e)
+{
+    char parameters[16] = "", gmacs[16] = "", timm[32] = "";
+    double counts[2];
+    if (row->config) {
+        if (!count_row(p, row, overrides, counts, e))
+            return false;
+        snprintf(parameters, sizeof parameters, "%.2f", counts[0]);
+        snprintf(gmacs, sizeof gmacs, "%.2f", counts[1]);
+    }
+    if (row->timm1 > 0)
+        snprintf(timm, sizeof timm, "%.3f / %.3f", row->timm1, row->timm5);
+    printf("| %-16s | %5.1f | %8.1f | %6.1f | %8s | %5s | %16s |\n", row->name, row->top1, row->params, row->gflops,
+           parameters, gmacs, timm);
     return true;
 }
 
@@ -107,46 +129,64 @@ static bool measure_row(const Program *p, Settings *s, const char *path, Error *
     return good;
 }
 
-static bool print_row(const Program *p, const Row *row, const Node *overrides, Error *e)
+static const char not_given[] =
+    "Accuracies here: not run. They are measured if ZOO_WEIGHTS names a folder of the authors' weights\n"
+    "(crossvit_tiny_224.pth, ...) and data.path=FOLDER is ImageNet.";
+static const char not_released[] = "Accuracies here: not run. No weights of these models were released.";
+
+/* What the row's weights give, or why that is not known. */
+static bool run_row(const Program *p, const Row *row, const Node *overrides, Error *e)
 {
-    char counts[64] = "- | -", timm[64] = "-";
-    Settings *s = NULL;
-    if (row->config) {
-        s = row_settings(p, row, overrides, e);
-        if (!s || !count_row(p, s, counts, sizeof counts, e)) {
-            settings_free(s);
-            return false;
-        }
-    }
-    if (row->timm1 > 0)
-        snprintf(timm, sizeof timm, "%.3f / %.3f", row->timm1, row->timm5);
-    printf("| %-17s | %5.1f | %5.1f | %5.1f | %s | %s |\n", row->name, row->top1, row->params, row->gflops, counts,
-           timm);
+    Settings *s = row_settings(p, row, overrides, e);
     char *weights = find_weights(row->weights);
-    bool good = true;
+    bool good = s != NULL;
     Error missing;
     Str where = {0};
-    if (weights && p->model->workload->find_data(s, &where, &missing))
+    if (good && !row->weights)
+        error_set(&missing, "no weights were released");
+    else if (good && !weights)
+        error_set(&missing, "%s.pth or .safetensors is not in $ZOO_WEIGHTS", row->weights);
+    if (good && weights && p->model->workload->find_data(s, &where, &missing)) {
+        printf("\n%s\n", row->name);
         good = measure_row(p, s, weights, e);
-    else if (row->weights)
-        printf("|   not run: %s |\n", weights ? missing.text : "the authors' weights are not in $ZOO_WEIGHTS");
+    } else if (good) {
+        printf("%-16s not run: %s\n", row->name, missing.text);
+    }
     str_free(&where);
     free(weights);
     settings_free(s);
     return good;
 }
 
+static const char heading[] =
+    "|                  |         paper             |      here        | authors' weights |\n"
+    "|                  | top-1 | M params | GFLOPs | M params | GMACs | by timm: top-1/5 |\n"
+    "|------------------|-------|----------|--------|----------|-------|------------------|\n";
+static const char explanation[] = "\n+ stands for the dagger models. The paper counts a multiply-add as one FLOP, and "
+                                  "for Ti, S, B and 15 leaves the\n"
+                                  "position embeddings out of the parameters. By timm: what timm measured of the "
+                                  "weights that the authors released.\n\n";
+
 bool crossvit_table(const struct Program *program, int number, const Node *overrides, Error *e)
 {
     const Row *rows = number == 2 ? table2 : number == 6 ? table6 : number == 8 ? table8 : NULL;
     if (!rows)
         return error_set(e, "--table %d: the tables here are 2 (ImageNet), 6 (fusion) and 8 (single branches)", number);
-    printf("| model | paper top-1 %% | paper M parameters | paper GFLOPs | ours: M parameters | ours: GMACs | authors' "
-           "weights, "
-           "measured by timm: top-1 / top-5 |\n|---|---|---|---|---|---|---|\n");
+    fputs(heading, stdout);
     for (const Row *row = rows; row->name; row++)
         if (!print_row(program, row, overrides, e))
             return false;
-    printf("\n+ stands for the dagger models. Paper figures of Ti, S, B and 15 leave the position embeddings out.\n");
+    fputs(explanation, stdout);
+    bool released = false;
+    for (const Row *row = rows; row->name; row++)
+        released = released || row->weights;
+    if (!released || !getenv("ZOO_WEIGHTS")) {
+        puts(released ? not_given : not_released);
+        return true;
+    }
+    printf("Accuracies here, of the authors' weights:\n");
+    for (const Row *row = rows; row->name; row++)
+        if (row->config && !run_row(program, row, overrides, e))
+            return false;
     return true;
 }
