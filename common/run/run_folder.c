@@ -14,7 +14,7 @@
 #include <sys/stat.h>
 #include <time.h>
 
-static bool name_check(const char *what, const char *name, Error *e)
+bool run_folder_name(const char *what, const char *name, Error *e)
 {
     bool good = name[0] && name[0] != '.' && name[0] != '-';
     for (const char *c = name; *c && good; c++)
@@ -39,7 +39,7 @@ static bool status_write(const char *run, const char *word, Error *e)
 
 char *run_folder_make(const char *root, const char *model, const char *name, Error *e)
 {
-    if (!name_check("model", model, e) || !name_check("name", name, e))
+    if (!run_folder_name("model", model, e) || !run_folder_name("name", name, e))
         return NULL;
     char *parent = path_join(root, model), *run = path_join(parent, name);
     bool good = folder_make(parent, e);
@@ -58,11 +58,11 @@ char *run_folder_make(const char *root, const char *model, const char *name, Err
     return NULL;
 }
 
-char *run_folder_arm(const char *run, const char *arm, int seed, Error *e)
+char *run_folder_arm(const char *run, const char *arm, int64_t seed, Error *e)
 {
-    if (!name_check("arm", arm, e))
+    if (!run_folder_name("arm", arm, e))
         return NULL;
-    char *folder = str_format("%s/%s/seed%d", run, arm, seed);
+    char *folder = str_format("%s/%s/seed%lld", run, arm, (long long)seed);
     char *status = path_join(folder, "status");
     bool good = folder_make(folder, e) && (file_exists(status) || status_write(folder, "started", e));
     mem_free(status);
@@ -70,6 +70,29 @@ char *run_folder_arm(const char *run, const char *arm, int seed, Error *e)
         return folder;
     mem_free(folder);
     return NULL;
+}
+
+/* Figures in the folder, or as far below it as the runs of an experiment lie. */
+static bool has_figures(const char *folder, int depth)
+{
+    char *metrics = path_join(folder, "metrics.csv"), **names = NULL;
+    bool found = file_exists(metrics);
+    int count = 0;
+    mem_free(metrics);
+    if (!found && depth > 0)
+        folder_list(folder, &names, &count, NULL);
+    for (int i = 0; i < count && !found; i++) {
+        char *below = path_join(folder, names[i]);
+        found = folder_exists(below) && has_figures(below, depth - 1);
+        mem_free(below);
+    }
+    names_free(names, count);
+    return found;
+}
+
+bool run_folder_begun(const char *run)
+{
+    return has_figures(run, 2);
 }
 
 bool run_folder_finish(const char *run, Error *e)
@@ -145,6 +168,8 @@ bool run_folder_lock(const char *run, Error *e)
     bool good = fd >= 0 && flock(fd, LOCK_EX | LOCK_NB) == 0;
     if (!good && fd >= 0 && errno == EWOULDBLOCK)
         error_set(e, "%s: another process is training this run", run);
+    else if (fd < 0 && (errno == ENOENT || errno == ENOTDIR))
+        error_set(e, "%s: no run lies there", run);
     else if (!good)
         error_set(e, "%s: %s", path, strerror(errno));
     if (!good && fd >= 0)

@@ -114,6 +114,8 @@ static bool lay_arm(const SettingsTables *tables, Node **tree, const char *arm, 
     const Node *keys = node_find(node_find(*tree, "arms"), arm);
     if (!keys)
         return error_set(e, "arm %s is not in the config", arm);
+    if (keys->kind != NODE_MAP && !node_is_null(keys))
+        return error_set(e, "%s: arms.%s is no section of keys", keys->origin, arm);
     *tree = lay_over(tables, *tree, keys->kind == NODE_MAP ? node_copy(keys) : node_map(keys->origin));
     node_free(node_take(*tree, "arms")); /* one run of the experiment has none of its own */
     node_free(node_take(*tree, "seeds"));

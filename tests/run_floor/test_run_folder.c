@@ -134,6 +134,21 @@ static void finds_an_arm_again(void **state)
     mem_free(again);
 }
 
+static void begins_with_the_first_figures(void **state)
+{
+    Error e;
+    char *run = run_folder_make(*state, "crossvit", "experiment", &e);
+    char *arm = run_folder_arm(run, "pairwise", 4294967295, &e), *metrics = path_join(arm, "metrics.csv");
+    assert_non_null(strstr(arm, "/pairwise/seed4294967295"));
+    assert_false(run_folder_begun(run));
+    assert_true(file_write(metrics, "", 0, &e));
+    assert_true(run_folder_begun(arm));
+    assert_true(run_folder_begun(run));
+    mem_free(run);
+    mem_free(arm);
+    mem_free(metrics);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -144,6 +159,7 @@ int main(void)
         SCRATCH_TEST(gives_no_folder_twice),
         SCRATCH_TEST(finds_the_newest_unfinished_run),
         SCRATCH_TEST(finds_an_arm_again),
+        SCRATCH_TEST(begins_with_the_first_figures),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -22,7 +22,26 @@ expect 2 'nothing-here' "$crossvit" eval nothing-here
 expect 2 'table 3' "$crossvit" eval --table 3
 expect 2 'bf16.*AVX512_BF16.*avx2' env ZOO_CPU=avx2 "$crossvit" train precision=bf16
 expect 2 'ZOO_CPU|avx1024' env ZOO_CPU=avx1024 "$crossvit" train
-[ -e runs/crossvit/tiny ] && fail "a run that could not begin left a folder"
+expect 2 'nowhere: no run' "$crossvit" train --resume nowhere
+expect 2 'seeds: there are no arms' "$crossvit" train seeds=[1]
+expect 2 'at least one arm' "$crossvit" train 'arms={}' seeds=[1]
+expect 2 'at least one arm, and one of seeds' "$crossvit" train 'arms={a: {}}'
+expect 2 '1 stands there twice' "$crossvit" train 'arms={a: {}}' seeds=[1,2,1]
+expect 2 'arms.a is no section' "$crossvit" train 'arms={a: 3}' seeds=[1]
+expect 2 'arm b: .*train.epochs is x' "$crossvit" train 'arms={a: {}, b: {train: {epochs: x}}}' seeds=[1]
+expect 2 'arm b/c' "$crossvit" train 'arms={a: {}, b/c: {}}' seeds=[1]
+[ -n "$(ls runs/crossvit 2>/dev/null)" ] && fail "a run that could not begin left a folder"
+
+# What an arm fails at only when it is trained leaves the finished arms as they are.
+arms='arms={a: {train: {epochs: 1}}, b: {model: {num_classes: 3}}}'
+"$crossvit" "${tiny[@]}" "$arms" seeds=[7] name=arms >/dev/null 2>arms.err
+[ $? = 2 ] && grep -q 'num_classes is 3' arms.err || fail "the second arm: $(cat arms.err)"
+[ -s runs/crossvit/arms/a/seed7/result.yaml ] || fail "the failure of one arm took the other's files"
+rm -rf runs
+
+"$crossvit" eval --help | grep -q "  epochs " || fail "eval --help does not print the keys of a config"
+"$crossvit" eval --table 2 | grep -q 'not run' || fail "--table does not say what was not run"
+[ -n "$(ls runs/crossvit 2>/dev/null)" ] && fail "a run that could not begin left a folder"
 
 # Data that is not what it should be.
 mkdir -p data

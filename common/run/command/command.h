@@ -17,6 +17,9 @@ int eval_command(const Program *p, const EvalOptions *options);
 /* The named configurations with parameters and GMACs, one a line; with_data: what each needs, and whether it is here. */
 bool print_configs(const Program *p, bool with_data, Error *e);
 
+/* Whether the settings are no experiment, or one whose arms can all be trained: none fails after another took hours. */
+bool experiment_check(const Program *p, const Settings *s, Error *e);
+
 /* Every arm with every seed, and the table. TRAINER_INTERRUPTED where one was. */
 TrainerEnd run_experiment(const Program *p, const Settings *experiment, const char *run, Log *log, Error *e);
 

@@ -27,6 +27,38 @@ static double cell_spread(const Cell *c)
     return sqrt(fmax(0, (c->squares - c->count * mean * mean) / (c->count - 1)));
 }
 
+static bool arm_check(const Program *p, const Settings *experiment, const char *arm, Error *e)
+{
+    SettingsTables tables = program_tables(p);
+    Str where = {0};
+    Job job;
+    Settings *s = settings_bind(&tables, node_copy(experiment->tree), experiment->config_name, arm, -1, e);
+    bool good = s && run_folder_name("arm", arm, e) && p->model->workload->find_data(s, &where, e) &&
+                job_open(&job, p, s, DEVICE_META, e);
+    if (good)
+        job_close(&job);
+    str_free(&where);
+    settings_free(s);
+    return good || error_prefix(e, "arm %s", arm);
+}
+
+bool experiment_check(const Program *p, const Settings *s, Error *e)
+{
+    const RunKeys *run = &s->run;
+    if (!run->arms)
+        return run->seed_count == 0 || error_set(e, "seeds: there are no arms to train with them (one run has a seed)");
+    if (run->arms->count == 0 || run->seed_count == 0)
+        return error_set(e, "arms: an experiment needs at least one arm, and one of seeds");
+    for (int i = 0; i < run->seed_count; i++)
+        for (int j = 0; j < i; j++)
+            if (run->seeds[i] == run->seeds[j])
+                return error_set(e, "seeds: %lld stands there twice", (long long)run->seeds[i]);
+    for (int a = 0; a < run->arms->count; a++)
+        if (!arm_check(p, s, run->arms->keys[a], e))
+            return false;
+    return true;
+}
+
 /* One arm with one seed: trained, resumed, or finished before. */
 static TrainerEnd run_arm(const Program *p, const Settings *experiment, const char *folder, const char *arm,
                           int64_t seed, Log *log, Error *e)
@@ -108,7 +140,7 @@ TrainerEnd run_experiment(const Program *p, const Settings *s, const char *run, 
     TrainerEnd end = TRAINER_DONE;
     for (int a = 0; end == TRAINER_DONE && a < arms->count; a++)
         for (int k = 0; end == TRAINER_DONE && k < s->run.seed_count; k++) {
-            char *folder = run_folder_arm(run, arms->keys[a], (int)s->run.seeds[k], e);
+            char *folder = run_folder_arm(run, arms->keys[a], s->run.seeds[k], e);
             end = folder ? run_arm(p, s, folder, arms->keys[a], s->run.seeds[k], log, e) : TRAINER_FAILED;
             if (end == TRAINER_DONE && !add_result(folder, cells[a], names, &figures, e))
                 end = TRAINER_FAILED;

@@ -77,16 +77,6 @@ static int run_settings(const Program *p, Settings *s, const char *run, const ch
     return ended(end, run, log, &e, p);
 }
 
-/* A run that failed before its first step leaves nothing. */
-static void remove_unbegun(const char *run)
-{
-    Error e;
-    char *metrics = path_join(run, "metrics.csv");
-    if (!file_exists(metrics))
-        folder_remove(run, &e);
-    free(metrics);
-}
-
 static int begin_run(const Program *p, Settings *s)
 {
     Error e;
@@ -109,8 +99,8 @@ static int begin_run(const Program *p, Settings *s)
     str_free(&text);
     free(path);
     int code = good ? run_settings(p, s, run, NULL) : user_error(&e);
-    if (code == 2)
-        remove_unbegun(run);
+    if (code == 2 && !run_folder_begun(run)) /* nothing is lost, so nothing is left */
+        folder_remove(run, &e);
     free(run);
     return code;
 }
@@ -134,7 +124,7 @@ static int resume_run(const Program *p, const TrainOptions *o)
     char *checkpoint = s && !s->run.arms ? checkpoint_latest(run, &e) : NULL;
     if (s && run_folder_finished(run))
         error_set(&e, "%s: this run has finished; there is nothing to resume", run);
-    if (!s || run_folder_finished(run) || (!s->run.arms && !checkpoint))
+    if (!s || run_folder_finished(run) || (!s->run.arms && !checkpoint) || !experiment_check(p, s, &e))
         code = user_error(&e);
     else
         code = run_settings(p, s, run, checkpoint);
@@ -163,7 +153,7 @@ int train_command(const Program *p, const TrainOptions *o)
     Node *tree = settings_layers(&tables, p->configs, config, o->overrides, &e);
     Settings *s = tree ? settings_bind(&tables, tree, name, NULL, -1, &e) : NULL;
     int code;
-    if (!s)
+    if (!s || !experiment_check(p, s, &e))
         code = user_error(&e);
     else if (o->dry_run)
         code = dry_run(p, s, &e) ? 0 : user_error(&e);
