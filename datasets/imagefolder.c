@@ -110,6 +110,8 @@ static bool has_part(const char *path, const char *part)
 
 static bool list_folder(ImageFolder *own, DatasetPart part, Classes *classes, Error *e)
 {
+    if (part == PART_TEST && !has_part(own->path, "val") && !has_part(own->path, "test"))
+        return error_set(e, "%s: neither val nor test is in it", own->path);
     const char *name = part == PART_TRAIN ? "train" : has_part(own->path, "val") ? "val" : "test";
     char *of_part = path_join(own->path, name), *of_train = path_join(own->path, "train");
     Classes in_part = {0};

@@ -54,6 +54,10 @@ static char *not_found(const DatasetFormat *format, const char *path, Error *e)
 
 char *dataset_place(const DatasetFormat *format, const char *path, Error *e)
 {
+    if (format->generated && path) {
+        error_set(e, "data.path is %s, but data set %s is generated and reads no files", path, format->name);
+        return NULL;
+    }
     if (format->generated)
         return str_copy("");
     if (path)

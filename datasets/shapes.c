@@ -24,8 +24,8 @@ typedef enum Texture { HORIZONTAL, VERTICAL, CHECKER } Texture;
 typedef struct Figure {
     Shape shape;
     Texture texture;
-    int radius, x, y;  /* centre */
-    int stripe;        /* pixels; the texture lies on the image's grid, not on the figure's */
+    int radius, x, y; /* centre */
+    int stripe;       /* pixels; the texture lies on the image's grid, not on the figure's */
     uint8_t colours[2][3];
 } Figure;
 

@@ -186,8 +186,13 @@ static bool decode_png(const uint8_t *bytes, size_t size, int64_t max_pixels, Im
 bool image_decode(void **decoder, const uint8_t *bytes, size_t size, int64_t max_pixels, Image *image, Error *e)
 {
     static const uint8_t png_start[8] = {0x89, 'P', 'N', 'G', '\r', '\n', 0x1a, '\n'};
-    if (size >= 3 && bytes[0] == 0xff && bytes[1] == 0xd8 && bytes[2] == 0xff)
-        return decode_jpeg(decoder, bytes, size, max_pixels, image, e);
+    if (size >= 3 && bytes[0] == 0xff && bytes[1] == 0xd8 && bytes[2] == 0xff) {
+        if (decode_jpeg(decoder, bytes, size, max_pixels, image, e))
+            return true;
+        image_decoder_free(*decoder); /* TurboJPEG's may still be inside the broken file, and misread the next one */
+        *decoder = NULL;
+        return false;
+    }
     if (size >= sizeof png_start && memcmp(bytes, png_start, sizeof png_start) == 0)
         return decode_png(bytes, size, max_pixels, image, e);
     return error_set(e, size ? "not a JPEG or PNG file" : "the file is empty");

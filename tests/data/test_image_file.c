@@ -111,6 +111,25 @@ static void test_broken_files_are_one_line(void **state)
     mem_free(bytes);
 }
 
+static void test_a_broken_file_does_not_spoil_the_next(void **state)
+{
+    (void)state;
+    size_t size;
+    uint8_t *bytes = fixture("rgb420.jpg", &size);
+    Image fresh = {0}, image = {0};
+    decode_fixture("rgb420.jpg", &fresh);
+    void *decoder = NULL;
+    for (size_t cut = 3; cut < size - 1; cut += 7) {
+        assert_false(image_decode(&decoder, bytes, cut, 1000, &image, NULL));
+        assert_true(image_decode(&decoder, bytes, size, 1000, &image, NULL));
+        assert_memory_equal(image.pixels, fresh.pixels, image_bytes(&fresh));
+    }
+    image_decoder_free(decoder);
+    image_free(&image);
+    image_free(&fresh);
+    mem_free(bytes);
+}
+
 static void test_png_that_we_write(void **state)
 {
     (void)state;
@@ -131,8 +150,11 @@ static void test_png_that_we_write(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_pixels_are_pillows), cmocka_unit_test(test_unnamed_chroma_sampling),
-        cmocka_unit_test(test_interlaced_16_bits), cmocka_unit_test(test_broken_files_are_one_line),
+        cmocka_unit_test(test_pixels_are_pillows),
+        cmocka_unit_test(test_unnamed_chroma_sampling),
+        cmocka_unit_test(test_interlaced_16_bits),
+        cmocka_unit_test(test_broken_files_are_one_line),
+        cmocka_unit_test(test_a_broken_file_does_not_spoil_the_next),
         cmocka_unit_test(test_png_that_we_write),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -125,7 +125,7 @@ static void test_layouts_that_are_refused(void **state)
     scratch_write(folder, "empty/train/cat/readme", "x", 1);
     char *empty = path_join(folder, "empty");
     expect_refusal(empty, PART_TRAIN, "no images of the form train/CLASS/FILE.jpg");
-    expect_refusal(empty, PART_TEST, "empty/test: ");
+    expect_refusal(empty, PART_TEST, "empty: neither val nor test is in it");
     mem_free(empty);
     make_tar(folder, "images.tar", "");
     char *path = path_join(folder, "images.tar");

@@ -72,9 +72,9 @@ typedef struct Tally {
     int64_t parts[CLASSIFIER_PARTS]; /* top-1 of the parts alone; -1: this configuration has no such part */
     int64_t *confusion;              /* [classes, classes] */
     float *probability;              /* [samples of the set] of the true class, NULL: not wanted */
-    int32_t *predicted;              /* likewise */
+    int32_t *predicted;              /* likewise; whoever wants it sets all to -1: left out, unreadable */
     float *logits;                   /* likewise [samples, classes] */
-    int64_t *labels;                 /* likewise */
+    int64_t *labels;                 /* likewise, as predicted */
 } Tally;
 
 bool classification_evaluate(Job *job, Dataset *data, const ImageTransform *transform, Tally *tally, Error *e);

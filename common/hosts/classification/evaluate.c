@@ -108,12 +108,21 @@ bool classification_evaluate(Job *job, Dataset *data, const ImageTransform *tran
     float *host = mem_new((size_t)((CLASSIFIER_PARTS + 1) * eval->batch_size * classes) * sizeof *host);
     Region before = region_open(job->tape, EVAL, NO_GRAD);
     bool good = true;
+    int left_out = 0;
+    Error first;
     for (int64_t i = 0; good && i < loader_steps(loader); i++) {
         const Batch *batch = loader_next(loader, e);
         good = batch != NULL;
-        if (good)
+        if (good && batch->corrupt && left_out == 0)
+            first = batch->corrupt_line;
+        if (good) {
+            left_out += batch->corrupt;
             forward_batch(job, batch, tally, host);
+        }
     }
+    if (left_out > 0)
+        log_line(job->log, "left out: %d image%s that cannot be read, the first: %s", left_out,
+                 left_out == 1 ? "" : "s", first.text);
     region_close(job->tape, before);
     loader_close(loader);
     mem_free(host);

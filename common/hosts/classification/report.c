@@ -181,8 +181,8 @@ static bool add_gallery(Report *r, Gallery *g, const char *heading, const int64_
     return good;
 }
 
-/* The `count` samples with the smallest probability of their true class, the smallest first. */
-static void find_worst(const Tally *tally, int64_t samples, int64_t *out, int count)
+/* The `count` samples with the smallest probability of their true class, the smallest first; returns how many there are. */
+static int find_worst(const Tally *tally, int64_t samples, int64_t *out, int count)
 {
     for (int i = 0; i < count; i++) {
         int64_t worst = -1;
@@ -190,11 +190,14 @@ static void find_worst(const Tally *tally, int64_t samples, int64_t *out, int co
             bool taken = false;
             for (int j = 0; j < i; j++)
                 taken |= out[j] == s;
-            if (!taken && (worst < 0 || tally->probability[s] < tally->probability[worst]))
+            if (!taken && tally->predicted[s] >= 0 && (worst < 0 || tally->probability[s] < tally->probability[worst]))
                 worst = s;
         }
+        if (worst < 0)
+            return i;
         out[i] = worst;
     }
+    return count;
 }
 
 /* Of each of the first classes the sample that the network is surest of; returns how many classes have one. */
@@ -219,7 +222,7 @@ static bool add_galleries(Report *r, Gallery *g, Error *e)
     report_section(r, "Test images",
                    "The bar is the probability that the network gave to the true class. Beside each image "
                    "lies what its class token attends to, where the model has one.");
-    find_worst(g->tally, g->test->count, indices, count);
+    count = find_worst(g->tally, g->test->count, indices, count);
     if (!add_gallery(r, g, "The worst", indices, count, e))
         return false;
     count = find_surest(g->tally, g->test->count, indices, MIN(SHOWN, g->test->classes));

@@ -12,6 +12,7 @@
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 extern const ConfigTable classification_data_table, classification_train_table, classification_eval_table;
 
@@ -67,6 +68,14 @@ static int count_right(const float *logits, const int64_t *labels, int rows, int
     return right;
 }
 
+/* What data.skip_corrupt lets pass is named, once: every epoch meets the same files. */
+static void say_replaced(Log *log, const Batch *batch)
+{
+    if (batch->corrupt > 0 && batch->epoch == 0)
+        log_line(log, "replaced: %s%s", batch->corrupt_line.text,
+                 batch->corrupt > 1 ? " (and more of this batch)" : "");
+}
+
 static bool train_step(Task *task, Tape *t, int64_t epoch, StepResult *result, Error *e)
 {
     ClassificationTask *c = task->own;
@@ -78,6 +87,7 @@ static bool train_step(Task *task, Tape *t, int64_t epoch, StepResult *result, E
     const Batch *batch = loader_next(c->loader, e);
     if (!batch)
         return false;
+    say_replaced(c->job->log, batch);
     Random random = batch->random;
     MixOptions options = {config->mixup, config->cutmix, config->mix_probability, config->mix_switch};
     Mix mix = mix_draw(&options, batch->size, batch->size, &random);
@@ -290,6 +300,7 @@ static bool test_and_report(Job *job, Dataset *test, Result *result, Error *e)
     Tally tally = {.confusion = mem_new((size_t)(classes * classes) * sizeof(int64_t)),
                    .probability = mem_new((size_t)test->count * sizeof(float)),
                    .predicted = mem_new((size_t)test->count * sizeof(int32_t))};
+    memset(tally.predicted, 0xff, (size_t)test->count * sizeof *tally.predicted); /* -1 */
     double begun = clock_seconds();
     bool good = classification_evaluate(job, test, &transform, &tally, e);
     if (good && tally.count == 0)
@@ -321,7 +332,7 @@ static bool evaluate(Job *job, Error *e)
     return good;
 }
 
-/* logits [N,classes] and labels [N] of the test set, in its order. */
+/* logits [N,classes] and labels [N] of the test set, in its order; an image that was left out has zeros and -1. */
 static bool write_features(Job *job, const char *path, Error *e)
 {
     Dataset *test = classification_test_data(job->settings, e);
@@ -332,6 +343,7 @@ static bool write_features(Job *job, const char *path, Error *e)
     Tally tally = {.confusion = mem_new((size_t)(classes * classes) * sizeof *tally.confusion),
                    .logits = mem_new((size_t)(n * classes) * sizeof *tally.logits),
                    .labels = mem_new((size_t)n * sizeof *tally.labels)};
+    memset(tally.labels, 0xff, (size_t)n * sizeof *tally.labels); /* -1 */
     const TensorToWrite tensors[] = {{"logits", F32, 2, {n, classes}, tally.logits},
                                      {"labels", I64, 1, {n}, tally.labels}};
     const MetadataEntry metadata[] = {{"model", job->model->name},

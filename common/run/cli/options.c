@@ -216,6 +216,9 @@ static bool fill_eval(EvalOptions *options, const Words *w, Error *e)
         return error_set(e, "eval: which run or checkpoint? (--help lists what else there is)");
     if (forbids && options->target)
         return error_set(e, "eval: %s needs no run or checkpoint, but there is %s", w->options[found].name, w->target);
+    if (forbids && w->overrides->count)
+        return error_set(e, "eval: %s takes no key=value, but there is %s", w->options[found].name,
+                         w->overrides->keys[0]);
     return options->action != EVAL_TABLE || read_table(options, w->value[found], e);
 }
 
