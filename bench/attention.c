@@ -67,23 +67,16 @@ static void operation(void *own)
     scope_close_n(a->tape, s, NULL, 0);
 }
 
-static TensorToWrite to_write(const char *name, const Tensor *x)
-{
-    TensorToWrite w = {.name = name, .type = F32, .rank = x->shape.rank, .data = x->data};
-    memcpy(w.shape, x->shape.dim, sizeof w.shape);
-    return w;
-}
-
 static bool check(void *own, const char *path, Error *e)
 {
     Attention *a = own;
     Scope s = scope_open(a->tape);
     Tensor *o = run(a);
-    TensorToWrite results[4] = {to_write("o", o)};
+    TensorToWrite results[4] = {side_to_write("o", o)};
     if (a->backward) {
-        results[1] = to_write("grad/q", tensor_gradient(a->q));
-        results[2] = to_write("grad/k", tensor_gradient(a->k));
-        results[3] = to_write("grad/v", tensor_gradient(a->v));
+        results[1] = side_to_write("grad/q", tensor_gradient(a->q));
+        results[2] = side_to_write("grad/k", tensor_gradient(a->k));
+        results[3] = side_to_write("grad/v", tensor_gradient(a->v));
     }
     bool good = safetensors_write(path, results, a->backward ? 4 : 1, NULL, 0, e);
     scope_close_n(a->tape, s, NULL, 0);
@@ -100,12 +93,14 @@ static void close_attention(void *own)
 
 static bool write_inputs(const Attention *a, const char *path, Error *e)
 {
-    const TensorToWrite inputs[] = {to_write("q", a->q), to_write("k", a->k), to_write("v", a->v),
-                                    to_write("d_o", a->d_o)};
+    const TensorToWrite inputs[] = {side_to_write("q", a->q), side_to_write("k", a->k), side_to_write("v", a->v),
+                                    side_to_write("d_o", a->d_o)};
     return safetensors_write(path, inputs, COUNT_OF(inputs), NULL, 0, e);
 }
 
-static void make_inputs(Attention *a, const Backend *backend)
+/* In bf16 they and their gradients take half of the places that parameters have: activations, which they stand for, are
+ * bf16 both ways. */
+static void make_inputs(Attention *a, DType type, const Backend *backend)
 {
     const Shapes *s = &a->shapes;
     Shape shape = SHAPE(s->batch, s->tokens, s->heads, s->width);
@@ -114,11 +109,16 @@ static void make_inputs(Attention *a, const Backend *backend)
     a->k = params_add(a->params, "k", shape, INIT_ZEROS);
     a->v = params_add(a->params, "v", shape, INIT_ZEROS);
     params_allocate(a->params, true, 0, backend);
-    a->d_o = tensor_make(a->tape, F32, shape);
-    Tensor *const all[] = {a->q, a->k, a->v, a->d_o};
-    static const char *const names[] = {"q", "k", "v", "d_o"};
-    for (int i = 0; i < COUNT_OF(all); i++)
-        side_fill(names[i], tensor_count(all[i]), 1.5f, all[i]->data);
+    for (int i = 0; i < params_count(a->params); i++) {
+        Param *p = params_at(a->params, i);
+        p->value.type = p->gradient.type = type;
+        side_fill(p->name, tensor_count(&p->value), 1.5f, type, p->value.data);
+    }
+    Scope scope = scope_open(a->tape);
+    DType result = a->mechanism->forward(a->tape, &a->shapes, a->q, a->k, a->v)->type;
+    scope_close_n(a->tape, scope, NULL, 0);
+    a->d_o = tensor_make(a->tape, result, shape);
+    side_fill("d_o", tensor_count(a->d_o), 1.5f, result, a->d_o->data);
 }
 
 static const Mechanism *mechanism_named(const char *name)
@@ -140,14 +140,15 @@ static bool prepare(Case *c, Words *words, const char *inputs, Error *e)
     int threads = (int)words_int(words, "threads", 2);
     bool backward = words_flag(words, "backward");
     const Backend *backend = cpu_backend(e);
-    if (!backend)
+    DType type;
+    if (!backend || !words_precision(words, &type, e))
         return false;
     if (!mechanism || s.batch < 1 || s.tokens < 1 || s.heads < 1 || s.width < 1 || threads < 1)
         return error_set(e, "expected a known mechanism, and batch, tokens, heads, width, threads above 0");
     Attention *a = mem_new(sizeof *a);
     *a = (Attention){.mechanism = mechanism, .shapes = s, .backward = backward};
     a->tape = tape_new(&(TapeOptions){.backend = backend, .threads = threads});
-    make_inputs(a, backend);
+    make_inputs(a, type, backend);
     *c = (Case){.own = a,
                 .flop = mechanism->flop(&s) * (backward ? 1 + BACKWARD_TO_FORWARD : 1),
                 .items = s.batch * s.tokens,

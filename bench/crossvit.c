@@ -61,13 +61,6 @@ static void infer(void *own)
 
 /* ---- Results and inputs as files */
 
-static TensorToWrite to_write(char *name, const Tensor *x)
-{
-    TensorToWrite w = {.name = name, .type = F32, .rank = x->shape.rank, .data = x->data};
-    memcpy(w.shape, x->shape.dim, sizeof w.shape);
-    return w;
-}
-
 static bool write_all(const char *path, TensorToWrite *list, int count, int named, Error *e)
 {
     bool good = safetensors_write(path, list, count, NULL, 0, e);
@@ -84,7 +77,7 @@ static TensorToWrite *list_params(const Network *n, const char *prefix, bool gra
     TensorToWrite *list = mem_new((size_t)(count + extra) * sizeof *list);
     for (int i = 0; i < count; i++) {
         const Param *p = params_at(n->params, i);
-        list[i] = to_write(str_format("%s/%s", prefix, p->name), gradients ? &p->gradient : &p->value);
+        list[i] = side_to_write(str_format("%s/%s", prefix, p->name), gradients ? &p->gradient : &p->value);
     }
     return list;
 }
@@ -95,7 +88,7 @@ static bool check_training(void *own, const char *path, Error *e)
     Tensor *loss = forward_backward(n);
     int count = params_count(n->params);
     TensorToWrite *list = list_params(n, "grad", true, 1);
-    list[count] = to_write("loss", loss);
+    list[count] = side_to_write("loss", loss);
     bool good = write_all(path, list, count + 1, count, e);
     tape_reset(n->tape);
     return good;
@@ -105,7 +98,7 @@ static bool check_inference(void *own, const char *path, Error *e)
 {
     Network *n = own;
     Tensor *logits = forward(n);
-    TensorToWrite result = to_write("logits", logits);
+    TensorToWrite result = side_to_write("logits", logits);
     bool good = safetensors_write(path, &result, 1, NULL, 0, e);
     tape_reset(n->tape);
     return good;
@@ -139,13 +132,14 @@ static void close_network(void *own)
 }
 
 /* A named config of models/crossvit/configs, without stochastic depth: a peer draws other numbers. */
-static Settings *named_settings(const char *name, Error *e)
+static Settings *named_settings(const char *name, const char *precision, Error *e)
 {
     const Workload *w = crossvit_model.workload;
     const SettingsTables tables = {crossvit_model.config, w->data, w->train, w->eval};
     Node *overrides = node_map("bench");
     Settings *s = NULL;
-    if (node_set_path(overrides, "model.drop_path_rate", "0", "bench", e)) {
+    if (node_set_path(overrides, "model.drop_path_rate", "0", "bench", e) &&
+        node_set_path(overrides, "precision", precision, "bench", e)) {
         Node *tree = settings_layers(&tables, ZOO_ROOT "/models/crossvit/configs", name, overrides, e);
         s = tree ? settings_bind(&tables, tree, name, NULL, -1, e) : NULL;
     }
@@ -161,7 +155,7 @@ static void make_batch(Network *n, int64_t batch)
     n->images = mem_new((size_t)values * sizeof *n->images);
     n->targets = mem_new((size_t)(batch * c->num_classes) * sizeof *n->targets);
     n->labels = mem_new((size_t)batch * sizeof *n->labels);
-    side_fill("images", values, 2, n->images);
+    side_fill("images", values, 2, F32, n->images);
     for (int64_t i = 0; i < batch; i++) {
         n->labels[i] = (i * 37 + 11) % c->num_classes;
         n->targets[i * c->num_classes + n->labels[i]] = 1;
@@ -175,10 +169,10 @@ static double count_forward_flop(Network *n)
     return 2 * tape_macs(n->tape);
 }
 
-static Network *make_network(const char *config, int64_t batch, int threads, Error *e)
+static Network *make_network(const char *config, const char *precision, int64_t batch, int threads, Error *e)
 {
     const Backend *backend = cpu_backend(e);
-    Settings *settings = backend ? named_settings(config, e) : NULL;
+    Settings *settings = backend ? named_settings(config, precision, e) : NULL;
     if (!settings)
         return NULL;
     Network *n = mem_new(sizeof *n);
@@ -192,13 +186,14 @@ static Network *make_network(const char *config, int64_t batch, int threads, Err
 
 static bool prepare(Case *c, Words *words, const char *inputs, Error *e)
 {
-    const char *config = words_text(words, "config", "tiny"), *mode = words_text(words, "mode", "train");
+    const char *config = words_text(words, "config", "tiny"), *mode = words_text(words, "mode", "train"),
+               *precision = words_text(words, "precision", "fp32");
     int64_t batch = words_int(words, "batch", 32);
     int threads = (int)words_int(words, "threads", 2);
     bool training = strcmp(mode, "train") == 0;
     if ((!training && strcmp(mode, "infer")) || batch < 1 || threads < 1)
         return error_set(e, "expected mode=train|infer, and batch and threads above 0");
-    Network *n = make_network(config, batch, threads, e);
+    Network *n = make_network(config, precision, batch, threads, e);
     if (!n)
         return false;
     if (training)

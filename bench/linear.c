@@ -15,31 +15,29 @@ typedef struct Product {
     Exec exec;
     Direction direction;
     int64_t m, n, k;
-    float *x, *w, *bias, *dy, *result; /* [M,K], [N,K], [N], [M,N] */
+    DType type;      /* of x, y, dx, dy */
+    void *x, *dy;    /* [M,K], [M,N] */
+    float *w, *bias; /* [N,K], [N] */
+    void *result;
     struct Packed *packed;
 } Product;
-
-static Rows rows(float *data, int64_t stride)
-{
-    return (Rows){data, stride, F32};
-}
 
 static void multiply(void *own)
 {
     Product *p = own;
     const MatmulKernels *kernels = &p->backend->matmul;
     const Weight weight = {.data = p->w, .stride = p->k, .version = 1, .packed = &p->packed};
+    const Rows x = {p->x, p->k, p->type}, dy = {p->dy, p->n, p->type};
     switch (p->direction) {
     case FORWARD:
-        kernels->linear(&p->exec, p->m, p->n, p->k, rows(p->x, p->k), &weight, p->bias, rows(p->result, p->n));
+        kernels->linear(&p->exec, p->m, p->n, p->k, x, &weight, p->bias, (Rows){p->result, p->n, p->type});
         break;
     case BY_INPUT:
-        kernels->linear_input_gradient(&p->exec, p->m, p->n, p->k, rows(p->dy, p->n), &weight, false,
-                                       rows(p->result, p->k));
+        kernels->linear_input_gradient(&p->exec, p->m, p->n, p->k, dy, &weight, false,
+                                       (Rows){p->result, p->k, p->type});
         break;
     default:
-        kernels->linear_weight_gradient(&p->exec, p->m, p->n, p->k, rows(p->dy, p->n), rows(p->x, p->k), false,
-                                        p->result);
+        kernels->linear_weight_gradient(&p->exec, p->m, p->n, p->k, dy, x, false, p->result);
     }
 }
 
@@ -49,7 +47,8 @@ static bool check(void *own, const char *path, Error *e)
     multiply(p);
     const int64_t shapes[DIRECTIONS][2] = {{p->m, p->n}, {p->m, p->k}, {p->n, p->k}};
     const int64_t *shape = shapes[p->direction];
-    TensorToWrite result = {"result", F32, 2, {shape[0], shape[1]}, p->result};
+    DType type = p->direction == BY_WEIGHT ? F32 : p->type;
+    TensorToWrite result = {"result", type, 2, {shape[0], shape[1]}, p->result};
     return safetensors_write(path, &result, 1, NULL, 0, e);
 }
 
@@ -66,19 +65,19 @@ static void close_product(void *own)
     mem_free(p);
 }
 
-static float *values(const char *name, int64_t count)
+static void *values(const char *name, int64_t count, DType type)
 {
-    float *x = mem_new((size_t)count * sizeof *x);
-    side_fill(name, count, 1, x);
+    void *x = mem_new((size_t)count * dtype_bytes(type));
+    side_fill(name, count, 1, type, x);
     return x;
 }
 
 static bool write_inputs(const Product *p, const char *path, Error *e)
 {
-    const TensorToWrite inputs[] = {{"x", F32, 2, {p->m, p->k}, p->x},
+    const TensorToWrite inputs[] = {{"x", p->type, 2, {p->m, p->k}, p->x},
                                     {"w", F32, 2, {p->n, p->k}, p->w},
                                     {"bias", F32, 1, {p->n}, p->bias},
-                                    {"dy", F32, 2, {p->m, p->n}, p->dy}};
+                                    {"dy", p->type, 2, {p->m, p->n}, p->dy}};
     return safetensors_write(path, inputs, COUNT_OF(inputs), NULL, 0, e);
 }
 
@@ -92,17 +91,18 @@ static bool prepare(Case *c, Words *words, const char *inputs, Error *e)
     int64_t m = words_int(words, "m", 0), n = words_int(words, "n", 0), k = words_int(words, "k", 0);
     int threads = (int)words_int(words, "threads", 2);
     const Backend *backend = cpu_backend(e);
-    if (!backend)
+    DType type;
+    if (!backend || !words_precision(words, &type, e))
         return false;
     if (direction == DIRECTIONS || m < 1 || n < 1 || k < 1 || threads < 1)
         return error_set(e, "expected direction=forward|input|weight, and m, n, k, threads above 0");
     Product *p = mem_new(sizeof *p);
-    *p = (Product){.backend = backend, .direction = (Direction)direction, .m = m, .n = n, .k = k};
+    *p = (Product){.backend = backend, .direction = (Direction)direction, .m = m, .n = n, .k = k, .type = type};
     p->exec = (Exec){.threads = threads, .scratch = mem_new(SCRATCH), .scratch_bytes = SCRATCH};
-    p->x = values("x", m * k);
-    p->w = values("w", n * k);
-    p->bias = values("bias", n);
-    p->dy = values("dy", m * n);
+    p->x = values("x", m * k, type);
+    p->w = values("w", n * k, F32);
+    p->bias = values("bias", n, F32);
+    p->dy = values("dy", m * n, type);
     p->result = mem_new((size_t)MAX(m * MAX(n, k), n * k) * sizeof(float));
     *c = (Case){.own = p,
                 .flop = 2.0 * (double)m * (double)n * (double)k,

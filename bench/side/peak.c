@@ -2,6 +2,7 @@
  * (two virtual processors on one core halve it for seconds), so every timing has a reading beside it. */
 #include "bench/side/side.h"
 
+#include "common/base/clock.h"
 #include "common/base/memory.h"
 
 #include <omp.h>
@@ -54,12 +55,12 @@ double peak_gflops(int threads, double milliseconds)
     const Loop loop = widest_loop();
     int64_t *loops = mem_new((size_t)threads * sizeof *loops);
     volatile float sink = 0;
-    double begun = side_seconds(), end = begun + 1e-3 * milliseconds;
+    double begun = clock_seconds(), end = begun + 1e-3 * milliseconds;
 #pragma omp parallel num_threads(threads)
     {
         int64_t done = 0;
         float value = 0;
-        while (side_seconds() < end) {
+        while (clock_seconds() < end) {
             value += loop.run();
             done++;
         }
@@ -67,10 +68,31 @@ double peak_gflops(int threads, double milliseconds)
         if (value < 0)
             sink = value; /* never: all terms are positive */
     }
-    double seconds = side_seconds() - begun, flop = 0;
+    double seconds = clock_seconds() - begun, flop = 0;
     for (int i = 0; i < threads; i++)
         flop += 2.0 * CHAINS * ROUNDS * loop.lanes * (double)loops[i];
     (void)sink;
     mem_free(loops);
     return 1e-9 * flop / seconds;
+}
+
+double memory_bandwidth(int threads, double milliseconds)
+{
+    enum { COUNT = 16 << 20, PASS_BYTES = 2 * COUNT * (int)sizeof(float) };
+    float *from = mem_new(COUNT * sizeof *from), *to = mem_new(COUNT * sizeof *to);
+#pragma omp parallel for num_threads(threads) schedule(static)
+    for (int i = 0; i < COUNT; i++) /* brings the pages */
+        from[i] = to[i] = 1;
+    double begun = clock_seconds(), passed = 0;
+    int passes = 0;
+    while (passed < 1e-3 * milliseconds) {
+#pragma omp parallel for num_threads(threads) schedule(static)
+        for (int i = 0; i < COUNT; i++)
+            to[i] = from[i] * 0.999f;
+        passes++;
+        passed = clock_seconds() - begun;
+    }
+    mem_free(from);
+    mem_free(to);
+    return 1e-9 * PASS_BYTES * passes / passed;
 }

@@ -1,5 +1,6 @@
 #include "bench/side/side.h"
 
+#include "common/base/clock.h"
 #include "common/base/file.h"
 #include "common/base/memory.h"
 #include "common/base/str.h"
@@ -8,22 +9,26 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
-static const double PEAK_MILLISECONDS = 20;
+static const double PEAK_MILLISECONDS = 20, BANDWIDTH_MILLISECONDS = 100;
 
-double side_seconds(void)
-{
-    struct timespec now;
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    return (double)now.tv_sec + 1e-9 * (double)now.tv_nsec;
-}
-
-void side_fill(const char *name, int64_t count, float scale, float *out)
+void side_fill(const char *name, int64_t count, float scale, DType type, void *out)
 {
     Random random = random_at(0, STREAM_DATA, random_site(name), 0);
-    for (int64_t i = 0; i < count; i++)
-        out[i] = (float)random_between(&random, -scale, scale);
+    for (int64_t i = 0; i < count; i++) {
+        float value = (float)random_between(&random, -scale, scale);
+        if (type == BF16)
+            ((uint16_t *)out)[i] = bf16_from_float(value);
+        else
+            ((float *)out)[i] = value;
+    }
+}
+
+TensorToWrite side_to_write(const char *name, const Tensor *x)
+{
+    TensorToWrite w = {.name = name, .type = x->type, .rank = x->shape.rank, .data = x->data};
+    memcpy(w.shape, x->shape.dim, sizeof w.shape);
+    return w;
 }
 
 /* ---- Words */
@@ -53,6 +58,13 @@ int64_t words_int(Words *w, const char *key, int64_t otherwise)
 bool words_flag(Words *w, const char *key)
 {
     return strcmp(words_text(w, key, "no"), "yes") == 0;
+}
+
+bool words_precision(Words *w, DType *type, Error *e)
+{
+    const char *text = words_text(w, "precision", "fp32");
+    *type = strcmp(text, "bf16") == 0 ? BF16 : F32;
+    return *type == BF16 || strcmp(text, "fp32") == 0 || error_set(e, "expected precision=fp32|bf16, not %s", text);
 }
 
 static bool all_used(const Words *w, Error *e)
@@ -93,7 +105,7 @@ static bool prepare_case(Side *s, char **words, int count, Error *e)
     s->open = folder_make(s->folder, e) && s->prepare(&s->now, &w, inputs, e);
     bool good = s->open && all_used(&w, e);
     if (good)
-        printf("ready flop=%.9g items=%lld\n", s->now.flop, (long long)s->now.items);
+        printf("ready flop=%.9g bytes=%.9g items=%lld\n", s->now.flop, s->now.bytes, (long long)s->now.items);
     else
         close_case(s);
     free(inputs);
@@ -113,12 +125,12 @@ static bool check_case(Side *s, Error *e)
 
 static bool take_turn(Side *s, double seconds)
 {
-    double begun = side_seconds(), passed;
+    double begun = clock_seconds(), passed;
     int64_t count = 0;
     do {
         s->now.operation(s->now.own);
         count++;
-        passed = side_seconds() - begun;
+        passed = clock_seconds() - begun;
     } while (passed < seconds);
     printf("turn %.9g %lld\n", passed / (double)count, (long long)count);
     return true;
@@ -149,8 +161,13 @@ static bool obey(Side *s, char **words, int count, Error *e)
 {
     static const char *const on_a_case[] = {"check", "turn", "memory"};
     const char *command = count ? words[0] : "";
+    int threads = s->open ? s->now.threads : 1;
     if (strcmp(command, "peak") == 0) {
-        printf("peak %.6g\n", peak_gflops(s->open ? s->now.threads : 1, PEAK_MILLISECONDS));
+        printf("peak %.6g\n", peak_gflops(threads, PEAK_MILLISECONDS));
+        return true;
+    }
+    if (strcmp(command, "bandwidth") == 0) {
+        printf("bandwidth %.6g\n", memory_bandwidth(threads, BANDWIDTH_MILLISECONDS));
         return true;
     }
     if (strcmp(command, "prepare") == 0)
@@ -159,7 +176,8 @@ static bool obey(Side *s, char **words, int count, Error *e)
     while (which < COUNT_OF(on_a_case) && strcmp(command, on_a_case[which]))
         which++;
     if (which == COUNT_OF(on_a_case))
-        return error_set(e, "unknown command '%s'; prepare, check, turn, peak and memory are known", command);
+        return error_set(e, "unknown command '%s'; prepare, check, turn, peak, bandwidth and memory are known",
+                         command);
     if (!s->open)
         return error_set(e, "%s: nothing is prepared", command);
     if (which == 0)

@@ -1,9 +1,10 @@
 /* One side of a bench: a process that does what it is told, a line at a time on stdin, an answer a line on stdout.
  *
- *     prepare FOLDER key=value ...    ready flop=F items=N     a case: its inputs go to FOLDER/inputs.safetensors
+ *     prepare FOLDER key=value ...    ready flop=F bytes=B items=N  a case: its inputs go to FOLDER/inputs.safetensors
  *     check                           done                     results of one operation, to FOLDER/ours.safetensors
  *     turn SECONDS                    turn S N                 N operations, at least SECONDS; S seconds each
  *     peak                            peak G                   GFLOP/s (fp32) that the processors give just now
+ *     bandwidth                       bandwidth G              GB/s that memory gives just now, read and written
  *     memory                          memory R P               bytes: the process' peak, the tensors' peak
  *
  * What a user got wrong is answered with `error LINE`. The end of stdin ends the process. The peer (bench/peers) speaks
@@ -24,10 +25,14 @@ const char *words_text(Words *w, const char *key, const char *otherwise);
 int64_t words_int(Words *w, const char *key, int64_t otherwise); /* < 0: not a number */
 bool words_flag(Words *w, const char *key);                      /* key=yes */
 
+/* precision=fp32|bf16, the type of activations; fp32 if it is not said. False with a line. */
+bool words_precision(Words *w, DType *type, Error *e);
+
 /* A prepared case. */
 typedef struct Case {
     void *own;
-    double flop;   /* useful operations of one turn, a multiply-add counts two */
+    double flop;   /* useful operations of one turn, a multiply-add counts two; 0: not what bounds it */
+    double bytes;  /* that one turn has to read and write at least; 0: not what bounds it */
     int64_t items; /* images, tokens: what a rate counts */
     int threads;
     Tape *tape; /* NULL: it works without */
@@ -45,7 +50,11 @@ int side_main(Prepare *prepare);
 /* GFLOP/s of fp32 multiply-adds in registers over `milliseconds`, at the widest vectors of this machine. */
 double peak_gflops(int threads, double milliseconds);
 
-double side_seconds(void); /* monotonic */
+/* GB/s of a loop that reads one array and writes another, both larger than the caches, over `milliseconds`. */
+double memory_bandwidth(int threads, double milliseconds);
 
-/* The same numbers in [-scale, scale) for the same name, anywhere. */
-void side_fill(const char *name, int64_t count, float scale, float *out);
+/* The same numbers in [-scale, scale) for the same name, anywhere; F32, or BF16: those rounded. */
+void side_fill(const char *name, int64_t count, float scale, DType type, void *out);
+
+/* The whole tensor (no window) as one of a file. */
+TensorToWrite side_to_write(const char *name, const Tensor *x);
