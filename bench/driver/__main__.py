@@ -25,6 +25,7 @@ def parse(arguments):
     parser.add_argument("--threads", type=int, default=2, metavar="N", help="of each side (default 2)")
     parser.add_argument("--compile-limit", type=float, default=300, metavar="SECONDS",
                         help="how long torch.compile may take; 0: eager alone (default 300)")
+    parser.add_argument("--cases", default="", metavar="TEXT", help="only those with TEXT in their name")
     parser.add_argument("--keep-all", action="store_true",
                         help="also counts turns beside which the peak fell: for trying a bench on a busy machine")
     options = parser.parse_args(arguments)

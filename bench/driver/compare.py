@@ -1,16 +1,21 @@
 """Both sides must compute the same before their times are compared."""
 from driver.side import SideError
 
-FP32 = 1e-3
+TOLERANCES = {"fp32": 1e-3, "bf16": 3e-2}
 
 
-def compare(folder, peer, tolerance=FP32):
+def tensors_of(path):
+    """Name -> numpy array, bf16 as float32."""
+    from safetensors.torch import load_file
+    return {name: x.float().numpy() for name, x in load_file(path).items()}
+
+
+def compare(folder, peer, precision="fp32"):
     """Every tensor of ours.safetensors against the peer's: |ours - peer| <= tolerance * the peer's largest. A gradient that
     is nothing but rounding (the bias of keys, which no softmax sees) is held against a thousandth of the largest gradient.
     Returns the largest difference, as a share of what is allowed."""
     import numpy
-    from safetensors.numpy import load_file
-    mine, theirs = load_file(folder / "ours.safetensors"), load_file(folder / "peer.safetensors")
+    mine, theirs = tensors_of(folder / "ours.safetensors"), tensors_of(folder / "peer.safetensors")
     if mine.keys() != theirs.keys():
         raise SideError(f"{peer} computed other tensors: {sorted(mine.keys() ^ theirs.keys())[:4]}")
     largest = {name: float(numpy.abs(x).max()) for name, x in theirs.items()}
@@ -21,8 +26,18 @@ def compare(folder, peer, tolerance=FP32):
             raise SideError(f"{name} is {mine[name].shape} here and {x.shape} in {peer}")
         scale = max(largest[name], floor if name.startswith("grad/") else 0.0)
         difference = float(numpy.abs(mine[name].astype("float64") - x).max())
-        allowed = tolerance * scale
+        allowed = TOLERANCES[precision] * scale
         if not difference <= allowed:
             raise SideError(f"no result: {name} differs from {peer} by {difference:.3g}, allowed is {allowed:.3g}")
         worst = max(worst, difference / allowed if allowed else 0.0)
     return worst
+
+
+def make_ready(mine, peers, folder, words):
+    """Prepares one case on all sides and holds each peer's results against ours."""
+    mine.prepare(folder, words)
+    mine.check()
+    for peer in peers:
+        peer.prepare(folder, words)
+        peer.check()
+        compare(folder, peer.name, words.get("precision", "fp32"))

@@ -8,6 +8,8 @@ ROOT = Path(__file__).resolve().parents[2]
 BUILD = ROOT / "build" / os.environ.get("ZOO_PRESET", "release")
 WORK = ROOT / "build" / "bench"
 VENV = WORK / "venv"
+LOG = WORK / "log.txt"
+OPTIONAL = "openvino"
 
 
 def stop(line):
@@ -15,18 +17,21 @@ def stop(line):
     sys.exit(2)
 
 
-def run_quietly(command, what):
-    """Output goes to a log; of a failure the last lines are shown."""
+def logged(command):
+    """Whether it succeeded; its output goes to LOG."""
     WORK.mkdir(parents=True, exist_ok=True)
-    log = WORK / "log.txt"
     try:
-        with open(log, "a") as out:
-            failed = subprocess.run(command, cwd=ROOT, stdout=out, stderr=subprocess.STDOUT, check=False).returncode
+        with open(LOG, "a") as out:
+            return subprocess.run(command, cwd=ROOT, stdout=out, stderr=subprocess.STDOUT, check=False).returncode == 0
     except OSError as problem:
-        stop(f"{what}: {problem}")
-    if failed:
-        print("".join(log.read_text().splitlines(keepends=True)[-15:]), file=sys.stderr, end="")
-        stop(f"{what} failed; all of its output is in {log}")
+        stop(f"{command[0]}: {problem}")
+
+
+def run_quietly(command, what):
+    """Of a failure the last lines are shown."""
+    if not logged(command):
+        print("".join(LOG.read_text().splitlines(keepends=True)[-15:]), file=sys.stderr, end="")
+        stop(f"{what} failed; all of its output is in {LOG}")
 
 
 def build():
@@ -35,18 +40,26 @@ def build():
     run_quietly(["ninja", "-C", str(BUILD), "bench"], "building our side")
 
 
+def make_environment(python):
+    """Packages that the system's Python already has are taken as they are; torch comes as the CPU wheel where PyTorch's own
+    index can be reached. OpenVINO is not to be had everywhere: without it the other peers are measured."""
+    print("making the peers' environment in build/bench/venv ...", file=sys.stderr)
+    run_quietly([sys.executable, "-m", "venv", "--system-site-packages", str(VENV)], "python3 -m venv")
+    install = [str(python), "-m", "pip", "install"]
+    run_quietly([*install, "--extra-index-url", "https://download.pytorch.org/whl/cpu", "-r", "bench/requirements.txt"],
+                "installing the peers")
+    if not logged([*install, OPTIONAL]):
+        print(f"{OPTIONAL} could not be installed ({LOG} says why); going on without it", file=sys.stderr)
+
+
 def enter():
-    """Goes on under the environment's Python, making it first. Packages that the system's Python already has are taken
-    as they are; torch comes as the CPU wheel where PyTorch's own index can be reached."""
+    """Goes on under the environment's Python, making it first."""
     python = VENV / "bin" / "python"
     if Path(sys.prefix) == VENV:
         return
-    wanted = (ROOT / "bench" / "requirements.txt").read_text()
+    wanted = (ROOT / "bench" / "requirements.txt").read_text() + OPTIONAL + "\n"
     done = VENV / "requirements.txt"
     if not done.exists() or done.read_text() != wanted:
-        print("making the peers' environment in build/bench/venv ...", file=sys.stderr)
-        run_quietly([sys.executable, "-m", "venv", "--system-site-packages", str(VENV)], "python3 -m venv")
-        run_quietly([str(python), "-m", "pip", "install", "--extra-index-url", "https://download.pytorch.org/whl/cpu",
-                     "-r", "bench/requirements.txt"], "installing the peers")
+        make_environment(python)
         done.write_text(wanted)
     os.execv(python, [str(python), "-m", "driver", *sys.argv[1:]])

@@ -16,6 +16,10 @@ READINGS = 25          # of the peak before the first turn: half a second
 best_peak = 0.0        # GFLOP/s, over all cases of this run
 
 
+class NotQuiet(SideError):
+    """Too few turns counted: the machine, not the code, is to blame."""
+
+
 @dataclass
 class Turn:
     seconds: float
@@ -88,8 +92,8 @@ def lowest_peak(rounds):
 
 def demand(count, of, options):
     if count < min(3, options.rounds):
-        raise SideError(f"no result: the peak fell by more than a tenth beside {of - count} of {of} rounds; something else is "
-                        "running here")
+        raise NotQuiet(f"no result: the peak fell by more than a tenth beside {of - count} of {of} rounds; something else is "
+                       "running here")
 
 
 def alternate(ours, peers, options, seconds=0.2):
@@ -135,9 +139,3 @@ def print_machine():
 def print_result(name, ours, peer, ratio, spread, unit, peak=None):
     line = f"RESULT name={name} ours={ours:.4g} peer={peer:.4g} ratio={ratio:.3f} spread={spread:.3f} unit={unit}"
     print(line + (f" peak={peak:.4g}" if peak else ""), flush=True)
-
-
-def print_worst_last(lines):
-    """lines: the arguments of print_result; the line of the lowest ratio comes last."""
-    for line in sorted(lines, key=lambda line: -line["ratio"]):
-        print_result(**line)

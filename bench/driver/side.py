@@ -15,7 +15,7 @@ class SideError(Exception):
 class Side:
     def __init__(self, name, command, environment=None):
         self.name = name
-        self.flop = self.items = 0
+        self.flop = self.bytes = self.items = 0
         self.process = subprocess.Popen(command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
                                         env=os.environ | (environment or {}))
 
@@ -57,6 +57,7 @@ class Side:
             setattr(self, key, float(value))
 
     def check(self, limit=None):
+        """Writes what one operation computes."""
         self.ask("check", limit)
 
     def turn(self, seconds):
@@ -67,16 +68,39 @@ class Side:
         """GFLOP/s of the processors just now."""
         return float(self.ask("peak")[1])
 
+    def bandwidth(self):
+        """GB/s of the memory just now."""
+        return float(self.ask("bandwidth")[1])
+
     def memory(self):
         """Bytes: the most that was resident in the process; the most that its tensors took (0: not known)."""
         return tuple(int(word) for word in self.ask("memory")[1:])
 
 
-def ours(program):
+def ours(program, name="ours"):
     """With the environment that tools/launch gives the product."""
-    return Side("ours", [str(BUILD / "bench" / program)], {"GOMP_SPINCOUNT": os.environ.get("GOMP_SPINCOUNT", "2000")})
+    return Side(name, [str(BUILD / "bench" / program)], {"GOMP_SPINCOUNT": os.environ.get("GOMP_SPINCOUNT", "2000")})
 
 
-def torch_side(compiled=False):
-    return Side("torch.compile" if compiled else "torch eager",
-                [sys.executable, "bench/peers/torch_peer.py"] + (["--compile"] if compiled else []))
+KEEP_MEMORY = {"MALLOC_MMAP_MAX_": "0", "MALLOC_TRIM_THRESHOLD_": "30000000000", "MALLOC_TOP_PAD_": "268435456"}
+
+
+def peer(program, name, *arguments, environment=None):
+    return Side(name, [sys.executable, f"bench/peers/{program}.py", *arguments], environment)
+
+
+def torch_eager(case):
+    return peer("torch_peer", "torch eager", case)
+
+
+def torch_compiled(case):
+    return peer("torch_peer", "torch.compile", case, "--compile")
+
+
+def torch_keeping_memory(case):
+    """glibc told to give no memory back: what PyTorch could do with an allocator of its own."""
+    return peer("torch_peer", "torch, malloc tuned", case, environment=KEEP_MEMORY)
+
+
+def openvino(case):
+    return peer("openvino_peer", "openvino", case)

@@ -1,8 +1,9 @@
 """PyTorch's side: the protocol of bench/side/side.h. Reads FOLDER/inputs.safetensors, writes FOLDER/peer.safetensors."""
+import contextlib
 import sys
-import time
 
 import torch
+from line_protocol import serve
 from safetensors.torch import load_file, save_file
 
 COMPILED = "--compile" in sys.argv[1:]
@@ -12,8 +13,17 @@ def compiled(function):
     return torch.compile(function) if COMPILED else function
 
 
+def is_bf16(words):
+    return words.get("precision") == "bf16"
+
+
+def autocast(words):
+    return torch.autocast("cpu", torch.bfloat16) if is_bf16(words) else contextlib.nullcontext()
+
+
 class CrossVit:
-    """timm's model with our weights. Training: forward, loss, backward and AdamW (the fused one, its fastest)."""
+    """timm's model with our weights. Training: forward, loss, backward and AdamW (the fused one, its fastest); bf16: as
+    PyTorch means it, by autocast."""
 
     MODELS = {"tiny": "crossvit_tiny_240", "small": "crossvit_small_240", "base": "crossvit_base_240"}
 
@@ -24,6 +34,7 @@ class CrossVit:
         self.model.load_state_dict({name: inputs[f"param/{ours}"] for name, ours in self.our_names.items()})
         self.x, self.labels = inputs["x"], inputs["labels"]
         self.training = words["mode"] == "train"
+        self.words = words
         self.model.train(self.training)
         self.forward = compiled(self.model)
         matrices = [p for p in self.model.parameters() if p.ndim >= 2]
@@ -38,22 +49,25 @@ class CrossVit:
 
     def forward_backward(self):
         self.optimizer.zero_grad(set_to_none=True)
-        loss = torch.nn.functional.cross_entropy(self.forward(self.x), self.labels)
+        with autocast(self.words):
+            loss = torch.nn.functional.cross_entropy(self.forward(self.x), self.labels)
         loss.backward()
         return loss
+
+    def logits(self):
+        with torch.inference_mode(), autocast(self.words):
+            return self.forward(self.x)
 
     def operation(self):
         if self.training:
             self.forward_backward()
             self.optimizer.step()
         else:
-            with torch.inference_mode():
-                self.forward(self.x)
+            self.logits()
 
     def check(self):
         if not self.training:
-            with torch.inference_mode():
-                return {"logits": self.forward(self.x)}
+            return {"logits": self.logits()}
         loss = self.forward_backward()
         return {"loss": loss.detach()} | {f"grad/{self.our_names[name]}": p.grad
                                           for name, p in self.model.named_parameters()}
@@ -65,6 +79,7 @@ class Attention:
     def __init__(self, inputs, words):
         self.causal, self.backward = words["causal"] == "yes", words["backward"] == "yes"
         self.q, self.k, self.v, self.d_o = (inputs[name].transpose(1, 2).contiguous() for name in ["q", "k", "v", "d_o"])
+        self.d_o = self.d_o.to(self.q.dtype)  # ours may hand on an fp32 one
         for x in [self.q, self.k, self.v] if self.backward else []:
             x.requires_grad_()
 
@@ -84,8 +99,11 @@ class Attention:
 
 
 class Linear:
+    """bf16: the weights, too, are bf16 before the clock runs."""
+
     def __init__(self, inputs, words):
-        x, w, bias, dy = (inputs[name] for name in ["x", "w", "bias", "dy"])
+        x, dy = inputs["x"], inputs["dy"]
+        w, bias = inputs["w"].to(x.dtype), inputs["bias"].to(x.dtype)
         self.operation = {"forward": lambda: torch.nn.functional.linear(x, w, bias),
                           "input": lambda: dy @ w,
                           "weight": lambda: dy.t() @ x}[words["direction"]]
@@ -94,55 +112,70 @@ class Linear:
         return {"result": self.operation()}
 
 
-CASES = {"crossvit": CrossVit, "attention": Attention, "linear": Linear}
+class Elementwise:
+    """Forward without gradients, or forward and backward."""
+
+    def __init__(self, inputs, words):
+        self.inputs = inputs
+        self.backward = words["backward"] == "yes"
+        self.size = {name: int(words[name]) for name in ["out_side", "stride", "pad"] if name in words}
+        self.forward = getattr(self, words["op"])
+        self.wanted = {name: inputs[name].requires_grad_() for name in ["x", "weight", "bias"]
+                       if name in inputs and self.backward and not (name == "x" and self.is_image(words))}
+        if words["op"] == "adamw":
+            self.parameter = torch.nn.Parameter(inputs["parameter"])
+            self.parameter.grad = inputs["gradient"]
+            self.optimizer = torch.optim.AdamW([self.parameter], lr=1e-3, weight_decay=0.05, fused=True)
+
+    @staticmethod
+    def is_image(words):
+        return words["op"] == "convolution" and int(words["channels"]) <= 3
+
+    def layer_norm(self, x, weight, bias, **_):
+        return torch.nn.functional.layer_norm(x, weight.shape, weight, bias, 1e-6)
+
+    def gelu(self, x, **_):
+        return torch.nn.functional.gelu(x)
+
+    def cross_entropy(self, x, targets, **_):
+        return torch.nn.functional.cross_entropy(x, targets, reduction="none")
+
+    def adamw(self, **_):
+        self.optimizer.step()
+
+    def bicubic(self, x, **_):
+        return torch.nn.functional.interpolate(x, size=[self.size["out_side"]] * 2, mode="bicubic")
+
+    def convolution(self, x, weight, bias, **_):
+        return torch.nn.functional.conv2d(x, weight, bias, self.size["stride"], self.size["pad"]).permute(0, 2, 3, 1)
+
+    def operation(self):
+        for x in self.wanted.values():
+            x.grad = None
+        with contextlib.nullcontext() if self.backward else torch.no_grad():
+            y = self.forward(**self.inputs)
+        if self.backward:
+            y.backward(self.inputs["dy"])
+        return y
+
+    def check(self):
+        y = self.operation()
+        if y is None:
+            return {"parameter": self.parameter.detach()}
+        return {"y": y.detach()} | {f"grad/{name}": x.grad for name, x in self.wanted.items()}
 
 
-def peak_resident():
-    with open("/proc/self/status") as status:
-        return next(int(line.split()[1]) * 1024 for line in status if line.startswith("VmHWM"))
+CASES = {"crossvit": CrossVit, "attention": Attention, "linear": Linear, "elementwise": Elementwise}
 
 
-def turn(case, seconds):
-    """Seconds of one operation, and how many were made."""
-    begun, count = time.perf_counter(), 0
-    while count == 0 or time.perf_counter() - begun < seconds:
-        case.operation()
-        count += 1
-    return (time.perf_counter() - begun) / count, count
+def prepare(folder, words):
+    torch.set_num_threads(int(words["threads"]))
+    return CASES[sys.argv[1]](load_file(f"{folder}/inputs.safetensors"), words)
 
 
-class Peer:
-    def __init__(self):
-        self.case = self.folder = None
-
-    def obey(self, command, *words):
-        if command == "prepare":
-            self.folder = words[0]
-            named = dict(word.split("=") for word in words[1:])
-            torch.set_num_threads(int(named["threads"]))
-            self.case = None
-            self.case = CASES[named.get("case", "crossvit")](load_file(f"{self.folder}/inputs.safetensors"), named)
-            return "ready"
-        if command == "check":
-            results = {name: x.contiguous().clone() for name, x in self.case.check().items()}
-            save_file(results, f"{self.folder}/peer.safetensors")
-            return "done"
-        if command == "turn":
-            return "turn %.9g %d" % turn(self.case, float(words[0]))
-        if command == "memory":
-            return f"memory {peak_resident()} 0"
-        return f"error unknown command {command}"
-
-
-def main():
-    peer = Peer()
-    for line in sys.stdin:
-        try:
-            answer = peer.obey(*line.split())
-        except Exception as problem:  # whatever a peer dies of is one line for the driver
-            answer = f"error {type(problem).__name__}: {' '.join(str(problem).split())}"
-        print(answer, flush=True)
+def write(path, results):
+    save_file({name: x.contiguous().clone() for name, x in results.items()}, path)
 
 
 if __name__ == "__main__":
-    main()
+    serve(prepare, write)

@@ -1,59 +1,96 @@
-"""CrossViT-Ti at 240, batch 32, fp32, beside timm's crossvit_tiny_240: the same weights, images and labels."""
+"""CrossViT-Ti at 240 beside timm's crossvit_tiny_240 (PyTorch; OpenVINO for inference): the same weights, images and labels.
+
+Training's peer is the faster of PyTorch eager and torch.compile; PyTorch with malloc told to keep its memory is printed beside.
+Inference's peer is OpenVINO; PyTorch is printed beside, and is the peer where there is no OpenVINO."""
+from driver.cases import Cases
 from driver.compare import compare
 from driver.environment import WORK
-from driver.measure import alternate, print_machine, print_result
-from driver.side import SideError, ours, torch_side
+from driver.measure import alternate
+from driver.side import SideError, openvino, ours, torch_compiled, torch_eager, torch_keeping_memory
 
 BATCH = 32
+PEERS = {"train": [torch_eager, torch_compiled, torch_keeping_memory], "infer": [openvino, torch_eager, torch_compiled]}
+TORCH = ["torch eager", "torch.compile"]
 
 
-def start_peers(folder, words, options):
-    """Eager, and the compiled one if it is ready in time; each is checked against ours, which has written its results."""
-    peers = []
-    for compiled in [False] + [True] * (options.compile_limit > 0):
-        peer = torch_side(compiled)
-        try:
-            peer.prepare(folder, words)
-            peer.check(options.compile_limit if compiled else None)
-            share = compare(folder, peer.name)
-            print(f"{peer.name}: same results, within {100 * share:.0f} % of the tolerance", flush=True)
-            peers.append(peer)
-        except SideError as problem:
-            peer.process.kill()
-            if not compiled:
-                raise
-            print(f"left out: {problem}", flush=True)
-    return peers
+def start_peer(make, folder, words, options):
+    """Prepared, and with the same results as ours, which has written its own; None if it cannot be had."""
+    limit = options.compile_limit if make is torch_compiled else None
+    if limit == 0:
+        return None
+    peer = make("crossvit")
+    try:
+        peer.prepare(folder, words)
+        peer.check(limit)
+        share = compare(folder, peer.name, words["precision"])
+        print(f"{peer.name}: same results, within {100 * share:.0f} % of the tolerance", flush=True)
+        return peer
+    except SideError as problem:
+        peer.process.kill()
+        if make is torch_eager:
+            raise
+        print(f"left out: {problem}", flush=True)
+        return None
 
 
-def run(name, mode, options):
+def print_table(results, batch):
+    print(f"{'peer':<20} {'ours ms':>8} {'peer ms':>8} {'ours img/s':>11} {'peer img/s':>11} {'ratio':>6} {'spread':>6} rounds")
+    for peer, r in results.items():
+        print(f"{peer:<20} {1e3 * r.ours:8.1f} {1e3 * r.peer:8.1f} {batch / r.ours:11.2f} {batch / r.peer:11.2f} "
+              f"{r.ratio:6.3f} {r.spread:6.3f} {r.rounds:6d}")
+
+
+def contest(name, words, options):
+    """(the result that counts, useful flop of ours); all results are printed."""
     folder = WORK / name
-    words = {"mode": mode, "config": "tiny", "batch": BATCH, "threads": options.threads}
-    print_machine()
     with ours("crossvit") as mine:
         mine.prepare(folder, words)
         mine.check()
-        peers = start_peers(folder, words, options)
-        results = alternate(mine, peers, options)
-        for peer in peers:
-            peer.__exit__()
-    print(f"{'peer':<14} {'ours s':>8} {'peer s':>8} {'ours img/s':>11} {'peer img/s':>11} {'ratio':>6} {'spread':>6} rounds")
-    for peer, r in results.items():
-        print(f"{peer:<14} {r.ours:8.3f} {r.peer:8.3f} {BATCH / r.ours:11.2f} {BATCH / r.peer:11.2f} {r.ratio:6.3f} "
-              f"{r.spread:6.3f} {r.rounds:6d}")
-    faster = min(results.values(), key=lambda r: r.ratio)
-    print(f"ours: {mine.flop / faster.ours / 1e9:.1f} GFLOP/s of {faster.peak:.1f} in registers; "
-          f"ratio to eager {results['torch eager'].ratio:.3f}")
-    print_result(name, BATCH / faster.ours, BATCH / faster.peer, faster.ratio, faster.spread, "images/s",
-                 faster.peak * 1e9 / (mine.flop / mine.items))
-    return 0
+        started = [start_peer(make, folder, words, options) for make in PEERS[words["mode"]]]
+        peers = [peer for peer in started if peer]
+        try:
+            results = alternate(mine, peers, options)
+        finally:
+            for peer in peers:
+                peer.__exit__()
+    print_table(results, words["batch"])
+    faster = min((results[n] for n in TORCH if n in results), key=lambda r: r.ratio)
+    result = results["openvino"] if words["mode"] == "infer" and "openvino" in results else faster
+    print(f"ours: {mine.flop / result.ours / 1e9:.1f} GFLOP/s, fp32 registers give {result.peak:.1f}; ratio to eager "
+          f"{results['torch eager'].ratio:.3f}, to the faster of eager and torch.compile {faster.ratio:.3f}", flush=True)
+    return result, mine.flop
 
 
-def bench(name, mode, what):
-    return name, (what, lambda options: run(name, mode, options))
+def run_rate(name, mode, precision, options):
+    cases = Cases(options)
+    words = {"mode": mode, "config": "tiny", "batch": BATCH, "precision": precision, "threads": options.threads}
+    with cases.case(name):
+        r, flop = contest(name, words, options)
+        cases.add(name=name, ours=BATCH / r.ours, peer=BATCH / r.peer, ratio=r.ratio, spread=r.spread, unit="images/s",
+                  peak=r.peak * 1e9 / (flop / BATCH) if precision == "fp32" else None)
+    return cases.close()
+
+
+def run_latency(options):
+    cases = Cases(options)
+    for precision in ["fp32", "bf16"]:
+        name = f"crossvit-ti-latency-{precision}"
+        if not cases.wanted(name):
+            continue
+        words = {"mode": "infer", "config": "tiny", "batch": 1, "precision": precision, "threads": options.threads}
+        with cases.case(name):
+            r, _ = contest(name, words, options)
+            cases.add(name=name, ours=1e3 * r.ours, peer=1e3 * r.peer, ratio=r.ratio, spread=r.spread, unit="ms")
+    return cases.close()
+
+
+def bench(name, mode, precision, what):
+    return name, (what, lambda options: run_rate(name, mode, precision, options))
 
 
 BENCHES = dict([
-    bench("crossvit-ti-train-fp32", "train", "a training step of CrossViT-Ti, batch 32; peer PyTorch"),
-    bench("crossvit-ti-infer-fp32", "infer", "inference of CrossViT-Ti, batch 32; peer PyTorch"),
-])
+    bench("crossvit-ti-train-fp32", "train", "fp32", "a training step of CrossViT-Ti, batch 32; peer PyTorch"),
+    bench("crossvit-ti-train-bf16", "train", "bf16", "the same in bf16; peer PyTorch's autocast"),
+    bench("crossvit-ti-infer-fp32", "infer", "fp32", "inference of CrossViT-Ti, batch 32; peer OpenVINO, PyTorch beside"),
+    bench("crossvit-ti-infer-bf16", "infer", "bf16", "the same in bf16"),
+]) | {"crossvit-ti-latency": ("one image, fp32 and bf16; peer OpenVINO, PyTorch beside", run_latency)}

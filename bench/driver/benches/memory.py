@@ -1,30 +1,55 @@
-"""The most that is resident in a process that trains CrossViT-Ti with batch 32, after some steps."""
+"""The most that is resident in a process that trains or runs CrossViT-Ti with batch 32, after some steps."""
+from driver.cases import Cases
 from driver.compare import compare
 from driver.environment import WORK
-from driver.measure import print_machine, print_result
-from driver.side import ours, torch_side
+from driver.side import SideError, openvino, ours, torch_eager
 
 STEPS = 3
+PEERS = {"train": [torch_eager], "infer": [openvino, torch_eager]}  # the first is the peer, others are printed beside
+
+
+def resident(side, folder, words):
+    """MB."""
+    with side:
+        side.prepare(folder, words)
+        side.check()
+        for _ in range(STEPS):
+            side.turn(0)
+        process, tensors = side.memory()
+    print(f"{side.name:<12} {process / 1e6:8.0f} MB" + (f", of which its tensors {tensors / 1e6:.0f} MB" if tensors else ""),
+          flush=True)
+    return process / 1e6
+
+
+def peer_resident(make, folder, words):
+    """MB of a peer that computes the same; None if it cannot be had."""
+    try:
+        side = make("crossvit")
+        taken = resident(side, folder, words)
+        compare(folder, side.name, words["precision"])
+        return taken
+    except SideError as problem:
+        if make is torch_eager:
+            raise
+        print(f"left out: {problem}", flush=True)
+        return None
 
 
 def run(options):
-    folder = WORK / "memory"
-    words = {"mode": "train", "config": "tiny", "batch": 32, "threads": options.threads}
-    resident = []
-    print_machine()
-    for side in [ours("crossvit"), torch_side()]:
-        with side:
-            side.prepare(folder, words)
-            side.check()
-            for _ in range(STEPS):
-                side.turn(0)
-            memory = side.memory()
-        resident.append(memory[0] / 1e6)
-        print(f"{side.name:<12} {resident[-1]:8.0f} MB" +
-              (f", of which its tensors {memory[1] / 1e6:.0f} MB" if memory[1] else ""), flush=True)
-    compare(folder, "torch eager")
-    print_result("memory", resident[0], resident[1], resident[1] / resident[0], 0, "MB")
-    return 0
+    cases = Cases(options)
+    for mode, makers in PEERS.items():
+        for precision in ["fp32", "bf16"]:
+            name = f"memory-{mode}-{precision}"
+            if not cases.wanted(name):
+                continue
+            folder = WORK / name
+            words = {"mode": mode, "config": "tiny", "batch": 32, "precision": precision, "threads": options.threads}
+            print(f"{name}:")
+            with cases.case(name):
+                mine = resident(ours("crossvit"), folder, words)
+                peers = [taken for make in makers if (taken := peer_resident(make, folder, words))]
+                cases.add(name=name, ours=mine, peer=peers[0], ratio=peers[0] / mine, spread=0, unit="MB")
+    return cases.close()
 
 
-BENCHES = {"memory": ("peak resident memory of the training step; peer PyTorch", run)}
+BENCHES = {"memory": ("peak resident memory, training (peer PyTorch) and inference (peer OpenVINO)", run)}
