@@ -24,11 +24,11 @@ typedef struct Work {
     float *rows; /* [TILE_QUERIES][padded(larger(d, e))] */
 } Work;
 
-static size_t cut_work(const AttentionShape *s, void *scratch, Work *w)
+static size_t cut_work(const AttentionShape *s, bool halves, void *scratch, Work *w)
 {
     Cutter c = {scratch, 0};
-    w->scoring = cut_scoring(s, &c);
-    w->values = cut_gathered(&c, s->keys, s->value_width);
+    w->scoring = cut_scoring(s, halves, &c);
+    w->values = cut_gathered(&c, halves ? WOVEN : FLOATS, s->keys, s->value_width);
     w->sums = cut(&c, s->value_width * TILE_QUERIES);
     w->rows = cut(&c, TILE_QUERIES * padded(larger(s->width, s->value_width)));
     return c.bytes;
@@ -37,14 +37,22 @@ static size_t cut_work(const AttentionShape *s, void *scratch, Work *w)
 static size_t forward_scratch(const Exec *exec, const AttentionShape *s)
 {
     Work w;
-    return cut_work(s, NULL, &w) * (size_t)exec->threads;
+    size_t floats = cut_work(s, false, NULL, &w), halves = cut_work(s, true, NULL, &w);
+    return (floats > halves ? floats : halves) * (size_t)exec->threads;
 }
 
 static void load_queries(const AttentionShape *s, HeadRows q, const Tile *t, Work *w)
 {
-    int64_t step;
-    const float *rows = LEVEL(rows_see)(q, t->batch, t->head, t->first, t->count, s->width, w->rows, &step);
-    LEVEL(lanes_from_rows)(rows, step, t->count, t->columns, s->width, s->scale * LOG2_E, w->scoring.queries);
+    int64_t step = step_of(w->scoring.halves ? HALVES : FLOATS, s->width);
+    if (w->scoring.halves) {
+        LEVEL(halves_copy)(q, t->batch, t->head, t->first, t->count, s->width, w->rows);
+    } else {
+        int64_t q_step;
+        const float *rows = LEVEL(rows_see)(q, t->batch, t->head, t->first, t->count, s->width, w->rows, &q_step);
+        LEVEL(rows_copy)(rows, q_step, t->count, s->width, s->scale * LOG2_E, w->rows);
+    }
+    LEVEL(lanes_from_rows)
+    (w->rows, step, t->count, t->columns, terms(w->scoring.halves, s->width), w->scoring.queries);
 }
 
 static void scale_sums(const Tile *t, int64_t width, const float *factors, float *sums)
@@ -90,6 +98,7 @@ static void meet_keys(const Forward *f, const Tile *t, int64_t from, int64_t to,
 {
     const AttentionShape *s = f->shape;
     int64_t width = s->value_width, v_head = t->head / (s->q_heads / s->v_heads), end;
+    bool halves = w->scoring.halves;
     LEVEL(softmax_start)(state);
     if (from >= to)
         memset(w->sums, 0, (size_t)(width * TILE_QUERIES) * sizeof *w->sums);
@@ -99,11 +108,12 @@ static void meet_keys(const Forward *f, const Tile *t, int64_t from, int64_t to,
         int64_t step;
         end = smaller(round_up(j + 1, TILE_KEYS), to);
         LEVEL(tile_scores)(s, t, f->k, j, end - j, &w->scoring, &block);
-        if (LEVEL(tile_softmax)(t, end - j, state, w->scoring.scores, shrink) && j > from)
+        if (LEVEL(tile_softmax)(t, &block, halves, state, w->scoring.scores, shrink) && j > from)
             scale_sums(t, width, shrink, w->sums);
         const float *values = LEVEL(rows_gather)(f->v, t->batch, v_head, j, end - j, width, s->keys, &w->values, &step);
         LEVEL(tile_product)
-        (width, t->columns, end - j, values, 1, step, w->scoring.scores, TILE_QUERIES, w->sums, TILE_QUERIES, j > from);
+        (halves, width, t->columns, terms(halves, end - j), values, 1, step, w->scoring.scores, TILE_QUERIES, w->sums,
+         TILE_QUERIES, j > from);
     }
 }
 
@@ -173,19 +183,27 @@ static void forward_tile(const Forward *f, int64_t task, Work *w)
     finish(f, &t, &state, false, w);
 }
 
+/* The buffers of the calling thread. */
+static Work own_work(const Exec *exec, const AttentionShape *s, bool halves)
+{
+    Work w;
+    size_t bytes = cut_work(s, halves, NULL, &w);
+    cut_work(s, halves, (char *)exec->scratch + bytes * (size_t)omp_get_thread_num(), &w);
+    return w;
+}
+
 static void forward(const Exec *exec, const AttentionShape *s, HeadRows q, HeadRows k, HeadRows v, HeadRows o,
                     float *lse)
 {
     const Forward f = {s, q, k, v, o, lse};
     int64_t tasks = s->batch * s->q_heads * tiles_of(s->queries);
     int64_t chunk = chunk_of(exec, tasks);
+    bool halves = pairs_pay(s, q, k, v);
     contract(exec->scratch_bytes >= forward_scratch(exec, s), "attention: %zu bytes of scratch, not %zu",
              exec->scratch_bytes, forward_scratch(exec, s));
 #pragma omp parallel num_threads(exec->threads)
     {
-        Work w;
-        size_t bytes = cut_work(s, NULL, &w);
-        cut_work(s, (char *)exec->scratch + bytes * (size_t)omp_get_thread_num(), &w);
+        Work w = own_work(exec, s, halves);
 #pragma omp for schedule(dynamic, chunk)
         for (int64_t i = 0; i < tasks; i++)
             forward_tile(&f, i, &w);
@@ -210,7 +228,7 @@ static void probability_tile(const AttentionShape *s, HeadRows q, HeadRows k, co
         ones[i] = 1;
     for (int64_t j = 0; j < s->keys; j += TILE_KEYS) {
         LEVEL(tile_scores)(s, &t, k, j, smaller(TILE_KEYS, s->keys - j), &w->scoring, &block);
-        LEVEL(tile_probabilities)(&t, block.count, &stats, w->scoring.scores);
+        LEVEL(tile_probabilities)(&t, &block, &stats, w->scoring.scores);
         LEVEL(rows_from_lanes)
         (w->scoring.scores, t.count, block.count, ones, p + (row * s->queries + t.first) * s->keys + j, s->keys);
     }
@@ -220,13 +238,12 @@ static void probabilities(const Exec *exec, const AttentionShape *s, HeadRows q,
 {
     int64_t tasks = s->batch * s->q_heads * tiles_of(s->queries);
     int64_t chunk = chunk_of(exec, tasks);
+    bool halves = pairs_pay(s, q, k, k);
     contract(exec->scratch_bytes >= forward_scratch(exec, s), "attention: %zu bytes of scratch, not %zu",
              exec->scratch_bytes, forward_scratch(exec, s));
 #pragma omp parallel num_threads(exec->threads)
     {
-        Work w;
-        size_t bytes = cut_work(s, NULL, &w);
-        cut_work(s, (char *)exec->scratch + bytes * (size_t)omp_get_thread_num(), &w);
+        Work w = own_work(exec, s, halves);
 #pragma omp for schedule(dynamic, chunk)
         for (int64_t i = 0; i < tasks; i++)
             probability_tile(s, q, k, lse, i, &w, p);

@@ -18,6 +18,7 @@ typedef struct Backward {
     const float *lse, *dlse;
     bool add;
     ScoreTable dbias;
+    bool halves; /* products are of pairs of bf16 */
 } Backward;
 
 /* How one pass is cut into units: unit (c, g, x) has the samples c, c + batches, ..., the g-th of `heads` equal groups
@@ -45,11 +46,13 @@ typedef struct Sums {
 typedef struct Work {
     Scoring scoring; /* its scores become p */
     Gathered values;
+    Gathered woven_keys;       /* where products are of pairs; else the keys of `scoring` do */
     float *rows;               /* [TILE_QUERIES][padded(larger(d, e))] */
-    float *q_rows;             /* [TILE_QUERIES][padded(d)], times scale */
-    float *do_rows;            /* [TILE_QUERIES][padded(e)] */
-    float *do_lanes;           /* [e][TILE_QUERIES] */
-    float *ds;                 /* [TILE_KEYS][TILE_QUERIES]: first dp */
+    float *q_rows;             /* [TILE_QUERIES][padded(d)], times scale; or woven */
+    float *do_rows;            /* [TILE_QUERIES][padded(e)]; or woven */
+    float *do_lanes;           /* [terms(e)][TILE_QUERIES] */
+    float *ds;                 /* [TILE_KEYS][TILE_QUERIES]: first dp; of pairs every row is half full */
+    float *woven_ds;           /* [TILE_KEYS / 2][TILE_QUERIES] */
     float *dq;                 /* [d][TILE_QUERIES] */
     float *dq_rows;            /* [FEW][padded(d)] */
     float *dk, *dv;            /* [heads of the unit][keys of the unit][padded(d or e)] */
@@ -69,17 +72,19 @@ static int64_t head_groups(const AttentionShape *s, const ScoreTable *bias)
     return bias->data ? common_divisor(groups, bias->heads) : groups;
 }
 
-static size_t cut_work(const AttentionShape *s, void *scratch, Work *w)
+static size_t cut_work(const AttentionShape *s, bool halves, void *scratch, Work *w)
 {
     Cutter c = {scratch, 0};
     int64_t d = padded(s->width), e = padded(s->value_width), groups = head_groups(s, &s->bias);
-    w->scoring = cut_scoring(s, &c);
-    w->values = cut_gathered(&c, s->keys, s->value_width);
+    w->scoring = cut_scoring(s, halves, &c);
+    w->values = cut_gathered(&c, halves ? HALVES : FLOATS, s->keys, s->value_width);
+    w->woven_keys = cut_gathered(&c, WOVEN, halves ? s->keys : 0, s->width);
     w->rows = cut(&c, TILE_QUERIES * larger(d, e));
     w->q_rows = cut(&c, TILE_QUERIES * d);
     w->do_rows = cut(&c, TILE_QUERIES * e);
     w->do_lanes = cut(&c, TILE_QUERIES * e);
     w->ds = cut_scores(&c);
+    w->woven_ds = cut(&c, halves ? TILE_KEYS / 2 * TILE_QUERIES : 0);
     w->dq = cut(&c, TILE_QUERIES * d);
     w->dq_rows = cut(&c, FEW * d);
     w->dk = cut(&c, s->k_heads / groups * s->keys * d);
@@ -90,7 +95,8 @@ static size_t cut_work(const AttentionShape *s, void *scratch, Work *w)
 size_t LEVEL(attention_backward_scratch)(const Exec *exec, const AttentionShape *s)
 {
     Work w;
-    return cut_work(s, NULL, &w) * (size_t)exec->threads;
+    size_t floats = cut_work(s, false, NULL, &w), halves = cut_work(s, true, NULL, &w);
+    return (floats > halves ? floats : halves) * (size_t)exec->threads;
 }
 
 static void find_delta(const Backward *x, const Tile *t, Work *w)
@@ -112,38 +118,93 @@ static void find_delta(const Backward *x, const Tile *t, Work *w)
     }
 }
 
+/* What products of floats want of the tile. */
+static void load_floats(const Backward *x, const Tile *t, bool lanes, Work *w)
+{
+    const AttentionShape *s = x->shape;
+    int64_t d = padded(s->width), e = padded(s->value_width), step;
+    const float *q = LEVEL(rows_see)(x->q, t->batch, t->head, t->first, t->count, s->width, w->q_rows, &step);
+    if (lanes) {
+        LEVEL(rows_copy)(q, step, t->count, s->width, s->scale * LOG2_E, w->rows);
+        LEVEL(lanes_from_rows)(w->rows, d, t->count, t->columns, s->width, w->scoring.queries);
+        LEVEL(lanes_from_rows)(w->do_rows, e, t->count, t->columns, s->value_width, w->do_lanes);
+    }
+    LEVEL(rows_copy)(q, step, t->count, s->width, s->scale, w->q_rows);
+}
+
+/* The same for products of pairs. */
+static void load_pairs(const Backward *x, const Tile *t, Work *w)
+{
+    const AttentionShape *s = x->shape;
+    int64_t d = s->width, e = s->value_width;
+    LEVEL(halves_copy)(x->q, t->batch, t->head, t->first, t->count, d, w->rows);
+    LEVEL(lanes_from_rows)(w->rows, step_of(HALVES, d), t->count, t->columns, terms(true, d), w->scoring.queries);
+    LEVEL(halves_copy)(x->d_o, t->batch, t->head, t->first, t->count, e, w->rows);
+    LEVEL(lanes_from_rows)(w->rows, step_of(HALVES, e), t->count, t->columns, terms(true, e), w->do_lanes);
+    LEVEL(halves_weave)(x->q, t->batch, t->head, t->first, t->count, d, w->q_rows);
+    LEVEL(halves_weave)(x->d_o, t->batch, t->head, t->first, t->count, e, w->do_rows);
+}
+
 /* Returns whether the tile has few queries and can be treated as such: then it has no lanes. */
 static bool load_tile(const Backward *x, Tile *t, Work *w)
 {
     const AttentionShape *s = x->shape;
-    int64_t q_step, do_step;
-    const float *q = LEVEL(rows_see)(x->q, t->batch, t->head, t->first, t->count, s->width, w->rows, &q_step);
-    LEVEL(rows_copy)(q, q_step, t->count, s->width, s->scale, w->q_rows);
+    int64_t step;
     const float *d_o =
-        LEVEL(rows_see)(x->d_o, t->batch, t->head, t->first, t->count, s->value_width, w->do_rows, &do_step);
-    LEVEL(rows_copy)(d_o, do_step, t->count, s->value_width, 1, w->do_rows);
+        LEVEL(rows_see)(x->d_o, t->batch, t->head, t->first, t->count, s->value_width, w->do_rows, &step);
+    LEVEL(rows_copy)(d_o, step, t->count, s->value_width, 1, w->do_rows);
+    find_delta(x, t, w);
     bool exact = LEVEL(statistics_of_lse)(s, t, x->lse, &w->stats);
-    if (s->queries > FEW || !exact) {
-        LEVEL(lanes_from_rows)(q, q_step, t->count, t->columns, s->width, s->scale * LOG2_E, w->scoring.queries);
-        LEVEL(lanes_from_rows)(d_o, do_step, t->count, t->columns, s->value_width, 1, w->do_lanes);
-    }
+    if (x->halves)
+        load_pairs(x, t, w);
+    else
+        load_floats(x, t, s->queries > FEW || !exact, w);
     if (!exact)
         LEVEL(statistics_again)(s, t, x->k, &w->scoring, &w->stats);
-    find_delta(x, t, w);
     return exact && s->queries <= FEW;
 }
 
+/* p and ds of one key and the lanes from i on. */
+static inline void key_gradients(const Block *block, const Work *w, int64_t j, int64_t i, Vec *p, Vec *ds)
+{
+    Vec largest = vec_load(w->stats.largest + i), log_total = vec_load(w->stats.log_total + i);
+    *p = vec_exp2(vec_load(w->scoring.scores + j * TILE_QUERIES + i) * block->unit - largest - log_total);
+    *ds = *p * (vec_load(w->ds + j * TILE_QUERIES + i) - vec_load(w->delta + i));
+}
+
 /* Scores become p, and dp becomes ds. */
-static void score_gradients(const Tile *t, int64_t keys, Work *w)
+static void score_gradients(const Tile *t, const Block *block, Work *w)
 {
     for (int64_t i = 0; i < t->lanes; i += LANES) {
-        Vec largest = vec_load(w->stats.largest + i), log_total = vec_load(w->stats.log_total + i);
-        Vec delta = vec_load(w->delta + i);
-        for (int64_t j = 0; j < keys; j++) {
-            float *score = w->scoring.scores + j * TILE_QUERIES + i, *ds = w->ds + j * TILE_QUERIES + i;
-            Vec p = vec_exp2(vec_load(score) - largest - log_total);
-            vec_store(score, p);
-            vec_store(ds, p * (vec_load(ds) - delta));
+        for (int64_t j = 0; j < block->count; j++) {
+            Vec p, ds;
+            key_gradients(block, w, j, i, &p, &ds);
+            vec_store(w->scoring.scores + j * TILE_QUERIES + i, p);
+            vec_store(w->ds + j * TILE_QUERIES + i, ds);
+        }
+    }
+}
+
+static void put_halves(float *row, int64_t i, Vec x)
+{
+    VecHalf halves = vec_to_half_fast(x);
+    memcpy((uint16_t *)row + i, &halves, sizeof halves);
+}
+
+/* The same where products are of pairs: rows of p and ds as bf16, in the place of the scores and of dp (a row's lanes are
+ * read before they are written over), and ds woven. */
+static void score_gradients_in_pairs(const Tile *t, const Block *block, Work *w)
+{
+    for (int64_t i = 0; i < t->lanes; i += LANES) {
+        for (int64_t j = 0; j < block->count; j += 2) {
+            Vec p[2] = {vec_set(0), vec_set(0)}, ds[2] = {vec_set(0), vec_set(0)};
+            int64_t keys = smaller(2, block->count - j);
+            for (int64_t n = 0; n < keys; n++) {
+                key_gradients(block, w, j + n, i, &p[n], &ds[n]);
+                put_halves(w->scoring.scores + (j + n) * TILE_QUERIES, i, p[n]);
+                put_halves(w->ds + (j + n) * TILE_QUERIES, i, ds[n]);
+            }
+            vec_store(w->woven_ds + j / 2 * TILE_QUERIES + i, vec_pairs(ds[0], ds[1]));
         }
     }
 }
@@ -176,16 +237,16 @@ static bool sum_ends(const Backward *x, const Unit *u, HeadRows gradient, int64_
 }
 
 /* Whether rows can be summed where they end up. */
-static bool in_place(HeadRows gradient, int64_t width)
+static bool in_place(const Backward *x, HeadRows gradient, int64_t width)
 {
-    return gradient.type == F32 && width % NARROW == 0 && !scattered(gradient, width);
+    return !x->halves && gradient.type == F32 && width % NARROW == 0 && !scattered(gradient, width);
 }
 
 /* The sums of one head's gradient, `buffer` being those of all heads of the unit. */
-static Sums sums_of(const Unit *u, HeadRows gradient, int64_t batch, int64_t head, int64_t first_head, int64_t width,
-                    float *buffer)
+static Sums sums_of(const Backward *x, const Unit *u, HeadRows gradient, int64_t batch, int64_t head,
+                    int64_t first_head, int64_t width, float *buffer)
 {
-    if (in_place(gradient, width))
+    if (in_place(x, gradient, width))
         return (Sums){(float *)gradient.data + row_start(gradient, batch, head, u->key, width), gradient.token_step};
     int64_t wide = padded(width);
     return (Sums){buffer + (head - first_head) * (u->key_end - u->key) * wide, wide};
@@ -195,10 +256,10 @@ static void start_sums(const Backward *x, const Unit *u, HeadRows gradient, int6
                        float *buffer)
 {
     int64_t first = u->head / group;
-    if (!sum_begins(x, u, gradient, batch) || (x->add && in_place(gradient, width)))
+    if (!sum_begins(x, u, gradient, batch) || (x->add && in_place(x, gradient, width)))
         return;
     for (int64_t h = first; h < u->head_end / group; h++) {
-        Sums sums = sums_of(u, gradient, batch, h, first, width, buffer);
+        Sums sums = sums_of(x, u, gradient, batch, h, first, width, buffer);
         for (int64_t j = 0; j < u->key_end - u->key; j++)
             for (int64_t c = 0; c < width; c += NARROW)
                 memset(sums.rows + j * sums.step + c, 0, NARROW * sizeof *sums.rows);
@@ -206,15 +267,32 @@ static void start_sums(const Backward *x, const Unit *u, HeadRows gradient, int6
 }
 
 static void end_sums(const Backward *x, const Unit *u, HeadRows gradient, int64_t batch, int64_t group, int64_t width,
-                     float *buffer)
+                     float factor, float *buffer)
 {
     int64_t first = u->head / group;
-    if (!sum_ends(x, u, gradient, batch) || in_place(gradient, width))
+    if (!sum_ends(x, u, gradient, batch) || in_place(x, gradient, width))
         return;
     for (int64_t h = first; h < u->head_end / group; h++) {
-        Sums sums = sums_of(u, gradient, batch, h, first, width, buffer);
+        Sums sums = sums_of(x, u, gradient, batch, h, first, width, buffer);
+        if (factor != 1)
+            LEVEL(rows_copy)(sums.rows, sums.step, u->key_end - u->key, width, factor, sums.rows);
         LEVEL(rows_save)(sums.rows, sums.step, u->key_end - u->key, width, x->add, gradient, batch, h, u->key);
     }
+}
+
+static void add_dq(const Backward *x, const Tile *t, const Block *block, Work *w)
+{
+    const AttentionShape *s = x->shape;
+    const float *keys = block->keys, *ds = w->ds;
+    int64_t step = block->key_step;
+    if (x->halves) {
+        ds = w->woven_ds;
+        keys = LEVEL(rows_gather)(x->k, t->batch, t->head / (s->q_heads / s->k_heads), block->first, block->count,
+                                  s->width, s->keys, &w->woven_keys, &step);
+    }
+    LEVEL(tile_product)
+    (x->halves, s->width, t->columns, terms(x->halves, block->count), keys, 1, step, ds, TILE_QUERIES, w->dq,
+     TILE_QUERIES, true);
 }
 
 /* What one tile and the keys first .. first + count - 1 give to each gradient. */
@@ -223,32 +301,35 @@ static void meet_block(const Backward *x, const Pass *pass, const Unit *u, const
 {
     const AttentionShape *s = x->shape;
     int64_t v_group = s->q_heads / s->v_heads, k_group = s->q_heads / s->k_heads;
-    int64_t d = padded(s->width), e = padded(s->value_width), step;
-    float *p = w->scoring.scores, *ds = w->ds;
+    int64_t d = padded(s->width), e = padded(s->value_width), step, queries = terms(x->halves, t->count);
+    const float *p = w->scoring.scores, *ds = w->ds;
     Block block;
     LEVEL(tile_scores)(s, t, x->k, first, count, &w->scoring, &block);
     const float *values =
         LEVEL(rows_gather)(x->v, t->batch, t->head / v_group, first, count, s->value_width, s->keys, &w->values, &step);
     LEVEL(tile_product)
-    (count, t->columns, s->value_width, values, step, 1, w->do_lanes, TILE_QUERIES, ds, TILE_QUERIES, false);
-    score_gradients(t, count, w);
+    (x->halves, count, t->columns, terms(x->halves, s->value_width), values, step, 1, w->do_lanes, TILE_QUERIES, w->ds,
+     TILE_QUERIES, false);
     if (w->stats.recomputed && block.masked)
-        LEVEL(tile_zero_blocked)(t, first, count, w->scoring.mask, ds);
+        LEVEL(tile_replace_blocked)(t, &block, w->scoring.mask, w->delta, w->ds); /* dp = D, so ds = 0 */
+    if (x->halves)
+        score_gradients_in_pairs(t, &block, w);
+    else
+        score_gradients(t, &block, w);
     if (pass->dkv && x->dk.data) {
-        Sums dk = sums_of(u, x->dk, t->batch, t->head / k_group, u->head / k_group, s->width, w->dk);
+        Sums dk = sums_of(x, u, x->dk, t->batch, t->head / k_group, u->head / k_group, s->width, w->dk);
         LEVEL(tile_product)
-        (count, round_up(s->width, NARROW), t->count, ds, TILE_QUERIES, 1, w->q_rows, d,
+        (x->halves, count, round_up(s->width, NARROW), queries, ds, TILE_QUERIES, 1, w->q_rows, d,
          dk.rows + (first - u->key) * dk.step, dk.step, true);
     }
     if (pass->dkv && x->dv.data) {
-        Sums dv = sums_of(u, x->dv, t->batch, t->head / v_group, u->head / v_group, s->value_width, w->dv);
+        Sums dv = sums_of(x, u, x->dv, t->batch, t->head / v_group, u->head / v_group, s->value_width, w->dv);
         LEVEL(tile_product)
-        (count, round_up(s->value_width, NARROW), t->count, p, TILE_QUERIES, 1, w->do_rows, e,
+        (x->halves, count, round_up(s->value_width, NARROW), queries, p, TILE_QUERIES, 1, w->do_rows, e,
          dv.rows + (first - u->key) * dv.step, dv.step, true);
     }
     if (pass->dq)
-        LEVEL(tile_product)
-    (s->width, t->columns, count, block.keys, 1, block.key_step, ds, TILE_QUERIES, w->dq, TILE_QUERIES, true);
+        add_dq(x, t, &block, w);
     for (int64_t i = 0; pass->dbias && i < t->count; i++)
         add_bias_gradient(x, t, i, first, count, ds + i, TILE_QUERIES);
 }
@@ -261,8 +342,8 @@ static void meet_block_few(const Backward *x, const Pass *pass, const Unit *u, c
     int64_t v_group = s->q_heads / s->v_heads, k_group = s->q_heads / s->k_heads;
     int64_t d = padded(s->width), e = padded(s->value_width), key_step, value_step;
     float *p = w->scoring.scores, *ds = w->ds;
-    Sums dk = sums_of(u, x->dk, t->batch, t->head / k_group, u->head / k_group, s->width, w->dk);
-    Sums dv = sums_of(u, x->dv, t->batch, t->head / v_group, u->head / v_group, s->value_width, w->dv);
+    Sums dk = sums_of(x, u, x->dk, t->batch, t->head / k_group, u->head / k_group, s->width, w->dk);
+    Sums dv = sums_of(x, u, x->dv, t->batch, t->head / v_group, u->head / v_group, s->value_width, w->dv);
     const float *keys = LEVEL(rows_gather)(x->k, t->batch, t->head / k_group, first, count, s->width, s->keys,
                                            &w->scoring.keys, &key_step);
     const float *values = LEVEL(rows_gather)(x->v, t->batch, t->head / v_group, first, count, s->value_width, s->keys,
@@ -351,8 +432,8 @@ static void run_unit(const Backward *x, const Pass *pass, const Unit *u, Work *w
             for (int64_t i = u->tile; i < u->tile_end; i++)
                 run_tile(x, pass, u, b, h, i, w);
         if (pass->dkv) {
-            end_sums(x, u, x->dk, b, k_group, s->width, w->dk);
-            end_sums(x, u, x->dv, b, v_group, s->value_width, w->dv);
+            end_sums(x, u, x->dk, b, k_group, s->width, x->halves ? s->scale : 1, w->dk);
+            end_sums(x, u, x->dv, b, v_group, s->value_width, 1, w->dv);
         }
     }
 }
@@ -383,8 +464,8 @@ static void run_pass(const Exec *exec, const Backward *x, const Pass *pass)
 #pragma omp parallel num_threads(exec->threads)
     {
         Work w;
-        size_t bytes = cut_work(s, NULL, &w);
-        cut_work(s, (char *)exec->scratch + bytes * (size_t)omp_get_thread_num(), &w);
+        size_t bytes = cut_work(s, x->halves, NULL, &w);
+        cut_work(s, x->halves, (char *)exec->scratch + bytes * (size_t)omp_get_thread_num(), &w);
 #pragma omp for schedule(dynamic, chunk)
         for (int64_t i = 0; i < units; i++) {
             Unit u = unit_of(s, pass, i);
@@ -404,7 +485,9 @@ void LEVEL(attention_backward)(const Exec *exec, const AttentionShape *s, HeadRo
                                HeadRows o, const float *lse, HeadRows d_o, const float *dlse, bool add, HeadRows dq,
                                HeadRows dk, HeadRows dv, ScoreTable dbias)
 {
-    const Backward x = {s, q, k, v, o, d_o, dq, dk, dv, lse, dlse, add, dbias};
+    /* The gradient of a bias is ds itself, which is not to be rounded. */
+    bool halves = pairs_pay(s, q, k, v) && d_o.type == BF16 && !dbias.data;
+    const Backward x = {s, q, k, v, o, d_o, dq, dk, dv, lse, dlse, add, dbias, halves};
     int64_t tiles = larger(tiles_of(s->queries), 1), blocks = larger(blocks_of(s->keys), 1);
     bool dq_shared = shared(s, dq), dkv_shared = shared(s, dk) || shared(s, dv), dkv = dk.data || dv.data;
     int64_t bias_batches = dbias.data ? dbias.batch : s->batch, bias_heads = dbias.data ? dbias.heads : s->q_heads;

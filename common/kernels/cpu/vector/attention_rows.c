@@ -40,28 +40,79 @@ static void prefetch_rows(HeadRows x, int64_t batch, int64_t head, int64_t first
             __builtin_prefetch(row + c, 0, 2);
 }
 
+static const uint16_t *half_row(HeadRows x, int64_t batch, int64_t head, int64_t row, int64_t width)
+{
+    return (const uint16_t *)x.data + row_start(x, batch, head, row, width);
+}
+
+void LEVEL(halves_copy)(HeadRows x, int64_t batch, int64_t head, int64_t first, int64_t count, int64_t width,
+                        float *copy)
+{
+    const size_t bytes = (size_t)width * 2, whole = (size_t)step_of(HALVES, width) * 4;
+    for (int64_t i = 0; i < count; i++) {
+        char *row = (char *)(copy + i * step_of(HALVES, width));
+        memcpy(row, half_row(x, batch, head, first + i, width), bytes);
+        memset(row + bytes, 0, whole - bytes);
+    }
+}
+
+void LEVEL(halves_weave)(HeadRows x, int64_t batch, int64_t head, int64_t first, int64_t count, int64_t width,
+                         float *woven)
+{
+    int64_t wide = step_of(WOVEN, width), whole = width / LANES * LANES;
+    for (int64_t i = 0; i < count; i += 2, woven += wide) {
+        const uint16_t *a = half_row(x, batch, head, first + i, width), *b = i + 1 < count ? a + x.token_step : NULL;
+        for (int64_t c = 0; c < whole; c += LANES) {
+            VecHalf lower, upper = {0};
+            memcpy(&lower, a + c, sizeof lower);
+            if (b)
+                memcpy(&upper, b + c, sizeof upper);
+            VecWord pairs = __builtin_convertvector(upper, VecWord) << 16 | __builtin_convertvector(lower, VecWord);
+            memcpy(woven + c, &pairs, sizeof pairs);
+        }
+        for (int64_t c = whole; c < wide; c++) {
+            uint32_t pair = c < width ? a[c] | (uint32_t)(b ? b[c] : 0) << 16 : 0;
+            memcpy(woven + c, &pair, sizeof pair);
+        }
+    }
+}
+
+/* Rows as a form has them. */
+static void gather(HeadRows x, int64_t batch, int64_t head, int64_t first, int64_t count, int64_t width, Form form,
+                   float *to)
+{
+    int64_t step;
+    if (form == HALVES) {
+        LEVEL(halves_copy)(x, batch, head, first, count, width, to);
+    } else if (form == WOVEN) {
+        LEVEL(halves_weave)(x, batch, head, first, count, width, to);
+    } else {
+        const float *rows = LEVEL(rows_see)(x, batch, head, first, count, width, to, &step);
+        if (rows != to)
+            LEVEL(rows_copy)(rows, step, count, width, 1, to);
+    }
+}
+
 const float *LEVEL(rows_gather)(HeadRows x, int64_t batch, int64_t head, int64_t first, int64_t count, int64_t width,
                                 int64_t all, Gathered *g, int64_t *step)
 {
     int64_t end = first + count, sample = x.batch_step ? batch : 0;
     bool in_place = x.type == F32 && !scattered(x, width);
+    if (g->form == WOVEN)
+        end = smaller(round_up(end, 2), all);
     bool missing = in_place || g->batch != sample || g->head != head || first < g->from || end > g->to;
     if (missing && all * width > SECOND_LEVEL_FLOATS)
         prefetch_rows(x, batch, head, end, smaller(all - end, TILE_KEYS), width);
     if (in_place)
         return LEVEL(rows_see)(x, batch, head, first, count, width, NULL, step);
-    *step = padded(width);
+    *step = step_of(g->form, width);
     if (missing) {
         if (g->batch != sample || g->head != head || first < g->from || first > g->to)
-            *g = (Gathered){g->rows, sample, head, first, first};
-        int64_t source_step, fresh = end - g->to;
-        float *to = g->rows + g->to * *step;
-        const float *rows = LEVEL(rows_see)(x, batch, head, g->to, fresh, width, to, &source_step);
-        if (rows != to)
-            LEVEL(rows_copy)(rows, source_step, fresh, width, 1, to);
+            *g = (Gathered){g->form, g->rows, sample, head, first, first};
+        gather(x, batch, head, g->to, end - g->to, width, g->form, g->rows + terms(g->form == WOVEN, g->to) * *step);
         g->to = end;
     }
-    return g->rows + first * *step;
+    return g->rows + terms(g->form == WOVEN, first) * *step;
 }
 
 static void save_floats(const float *rows, int64_t step, int64_t count, int64_t width, bool add, float *to,
@@ -102,27 +153,25 @@ void LEVEL(rows_save)(const float *rows, int64_t step, int64_t count, int64_t wi
 }
 
 void LEVEL(lanes_from_rows)(const float *rows, int64_t step, int64_t count, int64_t columns, int64_t width,
-                            float factor, float *transposed)
+                            float *transposed)
 {
     int64_t i = 0, whole = width / 4 * 4;
     for (; i + 4 <= count; i += 4, rows += 4 * step) {
         for (int64_t c = 0; c < whole; c += 4) {
             Quad r[4];
-            for (int64_t n = 0; n < 4; n++) {
+            for (int64_t n = 0; n < 4; n++)
                 memcpy(&r[n], rows + n * step + c, sizeof r[n]);
-                r[n] *= factor;
-            }
             transpose_quads(r);
             for (int64_t n = 0; n < 4; n++)
                 memcpy(transposed + (c + n) * TILE_QUERIES + i, &r[n], sizeof r[n]);
         }
         for (int64_t c = whole; c < width; c++)
             for (int64_t n = 0; n < 4; n++)
-                transposed[c * TILE_QUERIES + i + n] = rows[n * step + c] * factor;
+                transposed[c * TILE_QUERIES + i + n] = rows[n * step + c];
     }
     for (; i < columns; i++, rows += step)
         for (int64_t c = 0; c < width; c++)
-            transposed[c * TILE_QUERIES + i] = i < count ? rows[c] * factor : 0;
+            transposed[c * TILE_QUERIES + i] = i < count ? rows[c] : 0;
 }
 
 void LEVEL(rows_from_lanes)(const float *transposed, int64_t count, int64_t width, const float *factors, float *rows,

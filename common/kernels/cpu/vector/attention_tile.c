@@ -57,7 +57,7 @@ void LEVEL(tile_start)(const AttentionShape *s, int64_t batch, int64_t head, int
             t->to = larger(t->to, high + 1);
         }
     }
-    t->from = smaller(t->from, t->to);
+    t->from = smaller(t->from, t->to) / 2 * 2;
 }
 
 /* A part of a table, transposed into lanes. */
@@ -66,7 +66,7 @@ static void load_bias(const AttentionShape *s, const Tile *t, int64_t first, int
     const ScoreTable *table = &s->bias;
     const float *bias = (const float *)table->data + table_start(s, table, t, first);
     if (table->key_step == 1 && table->query_step != 0) {
-        LEVEL(lanes_from_rows)(bias, table->query_step, t->count, t->lanes, keys, 1, lanes);
+        LEVEL(lanes_from_rows)(bias, table->query_step, t->count, t->lanes, keys, lanes);
     } else {
         for (int64_t j = 0; j < keys; j++)
             for (int64_t i = 0; i < t->lanes; i++)
@@ -112,9 +112,11 @@ static inline VecInt seen(const Tile *t, MaskBuffers m, int64_t j, int64_t row, 
     return m.keep ? inside & int_load(m.keep + row * TILE_QUERIES + i) : inside;
 }
 
-static void tile_mask(const AttentionShape *s, const Tile *t, int64_t first, int64_t keys, MaskBuffers m, float *scores)
+/* Scores become such in units of ln 2. */
+static void tile_mask(const AttentionShape *s, const Tile *t, const Block *block, MaskBuffers m, float *scores)
 {
     const Vec blocked = vec_set(blocked_score(s));
+    int64_t first = block->first, keys = block->count;
     if (m.bias)
         load_bias(s, t, first, keys, m.bias);
     if (m.keep)
@@ -122,7 +124,7 @@ static void tile_mask(const AttentionShape *s, const Tile *t, int64_t first, int
     for (int64_t j = 0; j < keys; j++) {
         for (int64_t i = 0; i < t->lanes; i += LANES) {
             float *score = scores + j * TILE_QUERIES + i;
-            Vec x = vec_load(score);
+            Vec x = vec_load(score) * block->unit;
             if (m.bias)
                 x += vec_in_log2(vec_load(m.bias + j * TILE_QUERIES + i));
             x = vec_select(seen(t, m, first + j, j, i), x, blocked);
@@ -133,15 +135,15 @@ static void tile_mask(const AttentionShape *s, const Tile *t, int64_t first, int
     }
 }
 
-void LEVEL(tile_zero_blocked)(const Tile *t, int64_t first, int64_t keys, MaskBuffers m, float *values)
+void LEVEL(tile_replace_blocked)(const Tile *t, const Block *block, MaskBuffers m, const float *other, float *values)
 {
-    for (int64_t j = 0; j < keys; j++) {
+    for (int64_t j = 0; j < block->count; j++) {
         for (int64_t i = 0; i < t->lanes; i += LANES) {
             float *value = values + j * TILE_QUERIES + i;
-            VecInt live = seen(t, m, first + j, j, i);
+            VecInt live = seen(t, m, block->first + j, j, i);
             if (t->floored)
                 live &= vec_load(t->floor + i) < 0.0f;
-            vec_store(value, vec_select(live, vec_load(value), vec_set(0)));
+            vec_store(value, vec_select(live, vec_load(value), vec_load(other + i)));
         }
     }
 }
@@ -159,31 +161,60 @@ void LEVEL(tile_scores)(const AttentionShape *s, const Tile *t, HeadRows k, int6
     block->count = count;
     block->keys = LEVEL(rows_gather)(k, t->batch, head, first, count, s->width, s->keys, &w->keys, &block->key_step);
     block->masked = LEVEL(block_masked)(s, t, first, count);
+    block->unit = w->halves ? s->scale * LOG2_E : 1;
     LEVEL(tile_product)
-    (count, t->columns, s->width, block->keys, block->key_step, 1, w->queries, TILE_QUERIES, w->scores, TILE_QUERIES,
-     false);
-    if (block->masked)
-        tile_mask(s, t, first, count, w->mask, w->scores);
+    (w->halves, count, t->columns, terms(w->halves, s->width), block->keys, block->key_step, 1, w->queries,
+     TILE_QUERIES, w->scores, TILE_QUERIES, false);
+    if (block->masked) {
+        tile_mask(s, t, block, w->mask, w->scores);
+        block->unit = 1;
+    }
 }
 
-bool LEVEL(tile_softmax)(const Tile *t, int64_t keys, Softmax *state, float *scores, float *shrink)
+/* Two keys' p of the lanes from i on, in the place of their scores: as floats, or woven into the row of the first. */
+static inline void put_p(bool woven, int64_t j, int64_t i, Vec first, Vec second, float *scores)
+{
+    if (woven) {
+        vec_store(scores + j / 2 * TILE_QUERIES + i, vec_pairs(first, second));
+    } else {
+        vec_store(scores + j * TILE_QUERIES + i, first);
+        vec_store(scores + (j + 1) * TILE_QUERIES + i, second);
+    }
+}
+
+/* Of the lanes from i on; returns the factor for what was summed before. */
+static inline Vec softmax_lanes(int64_t i, const Block *block, bool woven, Softmax *state, float *scores)
+{
+    const float *column = scores + i;
+    int64_t keys = block->count, j = 0;
+    Vec before = vec_load(state->largest + i), most = vec_set(-__builtin_inff());
+    for (int64_t n = 0; n < keys; n++)
+        most = vec_max(vec_load(column + n * TILE_QUERIES), most);
+    Vec m = vec_max(most * block->unit, before), factor = vec_exp2(before - m);
+    Vec sum = vec_load(state->total + i) * factor;
+    for (; j + 2 <= keys; j += 2, column += 2 * TILE_QUERIES) {
+        Vec first = vec_exp2(vec_load(column) * block->unit - m);
+        Vec second = vec_exp2(vec_load(column + TILE_QUERIES) * block->unit - m);
+        put_p(woven, j, i, first, second, scores);
+        sum = sum + first + second;
+    }
+    if (j < keys) {
+        Vec last = vec_exp2(vec_load(column) * block->unit - m);
+        put_p(woven, j, i, last, vec_set(0), scores);
+        sum += last;
+    }
+    vec_store(state->largest + i, m);
+    vec_store(state->total + i, sum);
+    return factor;
+}
+
+bool LEVEL(tile_softmax)(const Tile *t, const Block *block, bool woven, Softmax *state, float *scores, float *shrink)
 {
     bool shrinks = false;
     for (int64_t i = 0; i < t->lanes; i += LANES) {
-        float *column = scores + i;
-        Vec before = vec_load(state->largest + i), m = before;
-        for (int64_t j = 0; j < keys; j++)
-            m = vec_max(vec_load(column + j * TILE_QUERIES), m);
-        Vec factor = vec_exp2(before - m), sum = vec_load(state->total + i) * factor;
-        for (int64_t j = 0; j < keys; j++) {
-            Vec p = vec_exp2(vec_load(column + j * TILE_QUERIES) - m);
-            vec_store(column + j * TILE_QUERIES, p);
-            sum += p;
-        }
-        vec_store(state->largest + i, m);
-        vec_store(state->total + i, sum);
-        vec_store(shrink + i, factor);
-        shrinks = shrinks || vec_any(m > before);
+        Vec before = vec_load(state->largest + i);
+        vec_store(shrink + i, softmax_lanes(i, block, woven, state, scores));
+        shrinks = shrinks || vec_any(vec_load(state->largest + i) > before);
     }
     return shrinks;
 }
@@ -218,7 +249,7 @@ void LEVEL(statistics_again)(const AttentionShape *s, Tile *t, HeadRows k, Scori
     LEVEL(softmax_start)(&state);
     for (int64_t j = 0; j < s->keys; j += TILE_KEYS) {
         LEVEL(tile_scores)(s, t, k, j, smaller(TILE_KEYS, s->keys - j), w, &block);
-        LEVEL(tile_softmax)(t, block.count, &state, w->scores, shrink);
+        LEVEL(tile_softmax)(t, &block, false, &state, w->scores, shrink);
     }
     stats->recomputed = true;
     /* Rows that see no key have a part in every block. */
@@ -244,13 +275,13 @@ bool LEVEL(tile_floor_empty)(Tile *t, const float *totals)
     return t->floored;
 }
 
-void LEVEL(tile_probabilities)(const Tile *t, int64_t keys, const Statistics *stats, float *scores)
+void LEVEL(tile_probabilities)(const Tile *t, const Block *block, const Statistics *stats, float *scores)
 {
     for (int64_t i = 0; i < t->lanes; i += LANES) {
         Vec largest = vec_load(stats->largest + i), log_total = vec_load(stats->log_total + i);
-        for (int64_t j = 0; j < keys; j++) {
+        for (int64_t j = 0; j < block->count; j++) {
             float *score = scores + j * TILE_QUERIES + i;
-            vec_store(score, vec_exp2(vec_load(score) - largest - log_total));
+            vec_store(score, vec_exp2(vec_load(score) * block->unit - largest - log_total));
         }
     }
 }

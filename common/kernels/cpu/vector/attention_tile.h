@@ -6,7 +6,12 @@
  * transposed. Each of the two products of the forward pass and the five of the backward pass is then the same small
  * matrix product (tile_product).
  *
- * Scores are kept in units of ln 2 inside the kernels (score * log2 e), so that probabilities are powers of two. */
+ * Scores are kept in units of ln 2 inside the kernels (score * log2 e), so that probabilities are powers of two.
+ *
+ * Where q, k and v are bf16 and the level multiplies pairs of bf16 (HALF_PRODUCTS), the same products run over words that
+ * hold a pair each, along the depth. What a product takes in is then bf16, p and ds too; what it gives, and everything
+ * between two products, stays fp32. A row as it lies in memory is a row of pairs (HALVES), which is what a depth along
+ * the width wants; a depth down the rows wants two rows woven into one (WOVEN). */
 #pragma once
 #include "common/kernels/attention.h"
 #include "common/kernels/cpu/vector/vector.h"
@@ -28,7 +33,7 @@ typedef struct Tile {
     int64_t first, count;     /* queries first .. first + count - 1 */
     int64_t columns, lanes;   /* count, rounded up to what products compute and to whole vectors; lanes behind
                                `columns` hold numbers without a meaning */
-    int64_t from, to;         /* keys before and behind which no query sees any */
+    int64_t from, to;         /* keys before and behind which no query sees any; `from` is even */
     int64_t all_from, all_to; /* keys that every query sees, as far as causal, window and lengths go */
     bool floored;
     float floor[TILE_QUERIES];                     /* where `floored`: no score is below this */
@@ -41,15 +46,24 @@ typedef struct MaskBuffers {
     int32_t *keep; /* the same, -1 attend, 0 not; NULL: no table */
 } MaskBuffers;
 
-/* The rows of one head of K or V as products want them: floats, and close together. Kept from tile to tile. */
+/* How rows lie in a buffer of 32-bit words. */
+typedef enum Form {
+    FLOATS, /* [rows][padded(width)]: a float a word */
+    HALVES, /* [rows][padded(width) / 2]: bf16, as they were; a word is a pair along the row */
+    WOVEN   /* [rows / 2][padded(width)]: word c is the pair of rows 2i and 2i + 1 at c; a missing last row is 0 */
+} Form;
+
+/* The rows of one head of K or V as products want them, and close together. Kept from tile to tile. */
 typedef struct Gathered {
-    float *rows; /* [keys][padded(width)], of which the rows from .. to - 1 are there */
+    Form form;
+    float *rows; /* of which from .. to - 1 are there */
     int64_t batch, head, from, to;
 } Gathered;
 
 /* What a thread needs to compute scores. */
 typedef struct Scoring {
-    float *queries; /* [d][TILE_QUERIES], times scale * log2 e */
+    bool halves;    /* products are of pairs of bf16 */
+    float *queries; /* [terms(d)][TILE_QUERIES]; floats are times scale * log2 e */
     Gathered keys;
     float *scores; /* [TILE_KEYS][TILE_QUERIES] */
     MaskBuffers mask;
@@ -61,6 +75,7 @@ typedef struct Block {
     const float *keys; /* row j of the block at j * key_step */
     int64_t key_step;
     bool masked;
+    float unit; /* a score times this is in units of ln 2 */
 } Block;
 
 /* A softmax under way, a lane a query: the largest score, and the sum of 2^(score - largest). */
@@ -72,16 +87,17 @@ typedef struct Softmax {
  * loses the second one where scores are huge (a finite `blocked`, or a mask given as a bias). */
 typedef struct Statistics {
     float largest[TILE_QUERIES], log_total[TILE_QUERIES];
-    bool recomputed; /* some row's log-sum-exp did not say enough: tile_zero_blocked is needed */
+    bool recomputed; /* some row's log-sum-exp did not say enough: tile_replace_blocked is needed */
 } Statistics;
 
 /* Beyond this a log-sum-exp is not precise enough to give probabilities. */
 #define EXACT_LSE 4096.0f
 
 /* c [rows, columns] (+)= a [rows, depth] b [depth, columns]. a(r, k) is a[r * a_row + k * a_depth]; rows of b and c
- * follow at b_row and c_row. columns is a multiple of NARROW. Terms are added in the order of k. */
-void LEVEL(tile_product)(int64_t rows, int64_t columns, int64_t depth, const float *a, int64_t a_row, int64_t a_depth,
-                         const float *b, int64_t b_row, float *c, int64_t c_row, bool add);
+ * follow at b_row and c_row. columns is a multiple of NARROW. Terms are added in the order of k.
+ * pairs (only where HALF_PRODUCTS): the words of a and b are pairs of bf16, and depth counts pairs. */
+void LEVEL(tile_product)(bool pairs, int64_t rows, int64_t columns, int64_t depth, const float *a, int64_t a_row,
+                         int64_t a_depth, const float *b, int64_t b_row, float *c, int64_t c_row, bool add);
 
 /* Whether some query of the tile does not see some of these keys, or sees them with a bias. */
 bool LEVEL(block_masked)(const AttentionShape *, const Tile *, int64_t first, int64_t count);
@@ -93,9 +109,9 @@ void LEVEL(tile_scores)(const AttentionShape *, const Tile *, HeadRows k, int64_
                         Block *block);
 
 void LEVEL(softmax_start)(Softmax *);
-/* Takes a block in: scores become 2^(score - largest). What was summed before must be multiplied by `shrink`; returns
- * whether that is other than 1 anywhere. */
-bool LEVEL(tile_softmax)(const Tile *, int64_t keys, Softmax *, float *scores, float *shrink);
+/* Takes a block in: scores become 2^(score - largest), where `woven` as pairs, [terms(keys)][TILE_QUERIES]. What was
+ * summed before must be multiplied by `shrink`; returns whether that is other than 1 anywhere. */
+bool LEVEL(tile_softmax)(const Tile *, const Block *, bool woven, Softmax *, float *scores, float *shrink);
 
 /* From the log-sum-exp [B,H,Q] of the forward pass; false if that is not precise enough. */
 bool LEVEL(statistics_of_lse)(const AttentionShape *, const Tile *, const float *lse, Statistics *stats);
@@ -103,32 +119,37 @@ bool LEVEL(statistics_of_lse)(const AttentionShape *, const Tile *, const float 
 void LEVEL(statistics_again)(const AttentionShape *, Tile *, HeadRows k, Scoring *w, Statistics *stats);
 
 /* Scores become probabilities. */
-void LEVEL(tile_probabilities)(const Tile *, int64_t keys, const Statistics *, float *scores);
+void LEVEL(tile_probabilities)(const Tile *, const Block *, const Statistics *, float *scores);
 
 /* Where a row's total is 0, no score is below 0 from here on: all keys weigh the same. Returns whether there is one. */
 bool LEVEL(tile_floor_empty)(Tile *, const float *totals);
 
-/* Puts 0 where a key may not be seen; the mask's buffers are as tile_scores of the same block left them. */
-void LEVEL(tile_zero_blocked)(const Tile *, int64_t first, int64_t keys, MaskBuffers, float *values);
+/* Puts a query's `other` where it may not see a key; the mask's buffers are as tile_scores of the same block left them. */
+void LEVEL(tile_replace_blocked)(const Tile *, const Block *, MaskBuffers, const float *other, float *values);
 
 /* Rows first .. first + count - 1 of a head as floats: in place, or in the buffer [count][padded(width)]. Row i begins
  * i * step after the result. */
 const float *LEVEL(rows_see)(HeadRows x, int64_t batch, int64_t head, int64_t first, int64_t count, int64_t width,
                              float *buffer, int64_t *step);
 /* Rows of K or V that products read again and again: in place, or gathered where they are bf16 or scattered(). The head
- * has `all` rows; those of the next block are fetched if they are many. */
+ * has `all` rows; those of the next block are fetched if they are many. WOVEN rows begin at an even one. */
 const float *LEVEL(rows_gather)(HeadRows x, int64_t batch, int64_t head, int64_t first, int64_t count, int64_t width,
                                 int64_t all, Gathered *gathered, int64_t *step);
 /* copy [count][padded(width)] = rows times factor, and zeros. */
 void LEVEL(rows_copy)(const float *rows, int64_t step, int64_t count, int64_t width, float factor, float *copy);
+/* Rows of bf16, first .. first + count - 1 of a head, as HALVES and WOVEN. */
+void LEVEL(halves_copy)(HeadRows x, int64_t batch, int64_t head, int64_t first, int64_t count, int64_t width,
+                        float *copy);
+void LEVEL(halves_weave)(HeadRows x, int64_t batch, int64_t head, int64_t first, int64_t count, int64_t width,
+                         float *woven);
 /* Rows into memory, in the type they have there. */
 void LEVEL(rows_save)(const float *rows, int64_t step, int64_t count, int64_t width, bool add, HeadRows y,
                       int64_t batch, int64_t head, int64_t first);
 
-/* lanes [width][TILE_QUERIES] = rows [count][width] transposed, times factor; lanes count .. columns - 1 are 0. */
+/* lanes [width][TILE_QUERIES] = rows [count][width] of words transposed; lanes count .. columns - 1 are 0. */
 void LEVEL(lanes_from_rows)(const float *rows, int64_t step, int64_t count, int64_t columns, int64_t width,
-                            float factor, float *transposed);
-/* The way back, column i (a query) times factors[i]. */
+                            float *transposed);
+/* The way back for floats, column i (a query) times factors[i]. */
 void LEVEL(rows_from_lanes)(const float *transposed, int64_t count, int64_t width, const float *factors, float *rows,
                             int64_t step);
 
@@ -165,6 +186,23 @@ static inline int64_t round_up(int64_t n, int64_t multiple)
 static inline int64_t padded(int64_t width)
 {
     return round_up(width, 8);
+}
+
+/* Words that n terms of a product take. */
+static inline int64_t terms(bool halves, int64_t n)
+{
+    return halves ? (n + 1) / 2 : n;
+}
+
+static inline int64_t step_of(Form form, int64_t width)
+{
+    return form == HALVES ? padded(width) / 2 : padded(width);
+}
+
+/* Whether the products of these are of pairs. Few queries are a matter of memory, not of products. */
+static inline bool pairs_pay(const AttentionShape *s, HeadRows q, HeadRows k, HeadRows v)
+{
+    return HALF_PRODUCTS && s->queries > FEW && s->scale >= 0 && q.type == BF16 && k.type == BF16 && v.type == BF16;
 }
 
 static inline int64_t tiles_of(int64_t queries)
@@ -247,16 +285,16 @@ static inline int64_t chunk_of(const Exec *exec, int64_t tasks)
     return larger(1, tasks / (exec->threads * 32));
 }
 
-static inline Gathered cut_gathered(Cutter *c, int64_t rows, int64_t width)
+static inline Gathered cut_gathered(Cutter *c, Form form, int64_t rows, int64_t width)
 {
-    return (Gathered){cut(c, rows * padded(width)), -1, -1, 0, 0};
+    return (Gathered){form, cut(c, terms(form == WOVEN, rows) * step_of(form, width)), -1, -1, 0, 0};
 }
 
-static inline Scoring cut_scoring(const AttentionShape *s, Cutter *c)
+static inline Scoring cut_scoring(const AttentionShape *s, bool halves, Cutter *c)
 {
-    Scoring w;
-    w.queries = cut(c, s->width * TILE_QUERIES);
-    w.keys = cut_gathered(c, s->keys, s->width);
+    Scoring w = {.halves = halves};
+    w.queries = cut(c, terms(halves, s->width) * TILE_QUERIES);
+    w.keys = cut_gathered(c, halves ? HALVES : FLOATS, s->keys, s->width);
     w.scores = cut_scores(c);
     w.mask.bias = s->bias.data ? cut(c, TILE_KEYS * TILE_QUERIES) : NULL;
     w.mask.keep = s->keep.data ? (int32_t *)cut(c, TILE_KEYS * TILE_QUERIES) : NULL;

@@ -24,6 +24,13 @@ enum { LANES = 4 };
 typedef __m128i VecBits;
 #endif
 
+/* Whether this level has products of bf16 at twice the speed. */
+#if defined(__AVX512BF16__)
+#define HALF_PRODUCTS 1
+#else
+#define HALF_PRODUCTS 0
+#endif
+
 typedef float Vec __attribute__((vector_size(LANES * 4)));
 typedef int32_t VecInt __attribute__((vector_size(LANES * 4)));
 typedef uint32_t VecWord __attribute__((vector_size(LANES * 4))); /* where integers may wrap around */
@@ -204,6 +211,31 @@ static inline VecHalf vec_to_half(Vec v)
     VecInt bits = (VecInt)v, odd = (bits >> 16) & 1;
     VecInt rounded = bits + 0x7fff + odd, nan = bits | 0x400000;
     return __builtin_convertvector((VecInt)vec_select(v == v, (Vec)rounded, (Vec)nan) >> 16, VecHalf);
+}
+
+/* The same at full speed: a denormal number may become 0. */
+static inline VecHalf vec_to_half_fast(Vec v)
+{
+#if HALF_PRODUCTS
+    return (VecHalf)_mm512_cvtneps_pbh((__m512)v);
+#else
+    return vec_to_half(v);
+#endif
+}
+
+/* Pairs of bf16, (first[i], second[i]) in lane i: the first in the lower half of its 32 bits. */
+static inline Vec vec_pairs(Vec first, Vec second)
+{
+#if HALF_PRODUCTS
+    const VecBits order = _mm512_set_epi16(31, 15, 30, 14, 29, 13, 28, 12, 27, 11, 26, 10, 25, 9, 24, 8, 23, 7, 22, 6,
+                                           21, 5, 20, 4, 19, 3, 18, 2, 17, 1, 16, 0);
+    __m512bh halves = _mm512_cvtne2ps_pbh((__m512)second, (__m512)first);
+    return (Vec)_mm512_permutexvar_epi16(order, (VecBits)halves);
+#else
+    VecWord lower = __builtin_convertvector(vec_to_half(first), VecWord);
+    VecWord upper = __builtin_convertvector(vec_to_half(second), VecWord);
+    return (Vec)(upper << 16 | lower);
+#endif
 }
 
 /* e^x to 2 ulp: x = n ln2 + r with |r| <= ln2/2, a polynomial of degree 6 in r, and n put into the exponent.
