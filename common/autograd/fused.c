@@ -1,23 +1,25 @@
-/* The beginnings of the two halves of a transformer block, a panel of rows at a time.
+/* The beginnings of the two halves of a transformer block, some rows at a time.
  *
  * The hidden layer of a block is the widest thing it makes: four times the residual stream. Written out whole it goes to
- * memory and back for the product, for f, and for the second product. Here a panel of rows takes all the steps before the
- * next one begins. Backward needs the hidden layer before f, which is saved; the normalised rows and f's results are
- * cheap, and computed again. Panels depend on the widths only, so sums over rows have one order for any number of threads. */
+ * memory and back for the product, for f, and for the second product. Here some rows take all the steps before the next
+ * ones begin: forward a tile of each thread (kernels/chain.h), backward a panel, of which every product is shared by all
+ * threads, because the gradients of weights are sums over rows. Backward needs the hidden layer before f, which is saved;
+ * the normalised rows and f's results are cheap, and computed again. Panels depend on the widths only, so sums over rows
+ * have one order for any number of threads. */
 #include "common/autograd/op.h"
 #include "common/autograd/ops.h"
 
 #include "common/base/memory.h"
 
 /* y = down f(up norm(x)), or without `down`: y = up norm(x). */
-typedef struct Chain {
+typedef struct Half {
     Tensor *x;
     LayerNorm norm;  /* weight NULL: none */
     Linear up, down; /* down.weight NULL: none */
     Unary f;
     Tensor *mean, *rstd, *hidden; /* what the norm found; up's results. NULL where backward does not ask */
     int64_t rows, in, width, out; /* width: of up's results */
-} Chain;
+} Half;
 
 /* Some of the rows. */
 typedef struct Panel {
@@ -33,10 +35,11 @@ typedef struct Rooms {
 enum { PANEL_BYTES = 1 << 20, ROW_GROUP = 64 };
 
 /* How many rows make a panel: of the widest stage about PANEL_BYTES, so that what two stages share stays in the cache. */
-static int64_t panel_rows(const Chain *c)
+static int64_t panel_rows(const Half *c)
 {
     int64_t rows = PANEL_BYTES / (int64_t)sizeof(float) / MAX(MAX(c->in, c->width), MAX(c->out, 1));
-    return MIN(MAX(rows / ROW_GROUP, 1) * ROW_GROUP, c->rows);
+    rows = MAX(rows / ROW_GROUP, 1) * ROW_GROUP;
+    return MIN(rows + (c->rows % rows == 1), c->rows); /* one row alone may be summed in another order */
 }
 
 static Rows rows_of(const Tensor *x)
@@ -56,49 +59,27 @@ static Rows room(Tape *t, DType type, int64_t rows, int64_t cols)
     return rows_of(tensor_make(t, type, SHAPE(rows, cols)));
 }
 
-/* What `up` reads: the normalised panel, or x as it is. */
-static Rows normalised(Tape *t, const Chain *c, Panel p, Rows into, bool keep)
-{
-    Rows x = panel_of(rows_of(c->x), p);
-    if (!c->norm.weight)
-        return x;
-    float *mean = keep && c->mean ? (float *)c->mean->data + p.first : NULL;
-    float *rstd = keep && c->rstd ? (float *)c->rstd->data + p.first : NULL;
-    KERNEL(t, norm, layer_norm, p.rows, c->in, x, (Rows){0}, (Rows){0}, op_floats(c->norm.weight),
-           op_floats(c->norm.bias), c->norm.eps, into, mean, rstd);
-    return into;
-}
-
 /* ---- Forward */
 
-static void forward_panel(Tape *t, const Chain *c, Panel p, const Rooms *r, Rows y)
+static void forward(Tape *t, const Half *c, const Tensor *y)
 {
-    Rows from = normalised(t, c, p, r->normal, true), hidden = c->hidden ? panel_of(rows_of(c->hidden), p) : r->hidden;
-    Weight up = op_weight(c->up.weight);
-    KERNEL(t, matmul, linear, p.rows, c->width, c->in, from, &up, op_floats(c->up.bias), c->down.weight ? hidden : y);
-    if (!c->down.weight)
-        return;
-    Weight down = op_weight(c->down.weight);
-    KERNEL(t, elementwise, unary, c->f, p.rows, c->width, hidden, r->active);
-    KERNEL(t, matmul, linear, p.rows, c->out, c->width, r->active, &down, op_floats(c->down.bias), y);
-}
-
-static void forward(Tape *t, const Chain *c, const Tensor *y)
-{
-    Scope s = scope_open(t);
-    int64_t most = panel_rows(c);
-    Rooms r = {0};
-    if (c->norm.weight)
-        r.normal = room(t, t->inner, most, c->in);
-    if (c->down.weight && !c->hidden)
-        r.hidden = r.active = room(t, t->inner, most, c->width); /* f in place: nobody asks again */
-    else if (c->down.weight)
-        r.active = room(t, t->inner, most, c->width);
-    for (Panel p = {0}; p.first < c->rows; p.first += most) {
-        p.rows = MIN(most, c->rows - p.first);
-        forward_panel(t, c, p, &r, panel_of(rows_of(y), p));
-    }
-    scope_close_n(t, s, NULL, 0);
+    Weight up = op_weight(c->up.weight), down = c->down.weight ? op_weight(c->down.weight) : (Weight){0};
+    Chain chain = {.rows = c->rows,
+                   .in = c->in,
+                   .width = c->width,
+                   .out = c->out,
+                   .gamma = op_floats(c->norm.weight),
+                   .beta = op_floats(c->norm.bias),
+                   .eps = c->norm.eps,
+                   .up = &up,
+                   .down = c->down.weight ? &down : NULL,
+                   .up_bias = op_floats(c->up.bias),
+                   .down_bias = op_floats(c->down.bias),
+                   .f = c->f,
+                   .inner = t->inner};
+    KERNEL_SCRATCH(t, chain, forward_scratch, &t->exec, &chain);
+    KERNEL(t, chain, forward, &chain, rows_of(c->x), c->hidden ? rows_of(c->hidden) : (Rows){0}, op_floats(c->mean),
+           op_floats(c->rstd), rows_of(y));
 }
 
 /* ---- Backward */
@@ -107,6 +88,17 @@ typedef struct Slots {
     Slot x, gamma, beta, up_weight, up_bias, down_weight, down_bias;
     bool add_norm;
 } Slots;
+
+/* What `up` read: the normalised rows once more, or x as it is. */
+static Rows normalised(Tape *t, const Half *c, Panel p, Rows room)
+{
+    Rows x = panel_of(rows_of(c->x), p), none = {0};
+    if (!c->norm.weight)
+        return x;
+    KERNEL(t, norm, layer_norm, p.rows, c->in, x, none, none, op_floats(c->norm.weight), op_floats(c->norm.bias),
+           c->norm.eps, room, NULL, NULL);
+    return room;
+}
 
 /* The gradients of a product's weight and bias grow by those of a panel; the first one may overwrite. */
 static void product_gradients(Tape *t, Panel p, int64_t n, int64_t k, Rows dy, Rows x, Slot *weight, Slot *bias)
@@ -119,7 +111,7 @@ static void product_gradients(Tape *t, Panel p, int64_t n, int64_t k, Rows dy, R
 }
 
 /* From the gradient of y to that of up's results, through the second product and f. */
-static Rows back_through_down(Tape *t, const Chain *c, Panel p, const Rooms *r, Rows dy, Slots *s)
+static Rows back_through_down(Tape *t, const Half *c, Panel p, const Rooms *r, Rows dy, Slots *s)
 {
     Rows hidden = panel_of(rows_of(c->hidden), p);
     Weight down = op_weight(c->down.weight);
@@ -130,12 +122,11 @@ static Rows back_through_down(Tape *t, const Chain *c, Panel p, const Rooms *r, 
 }
 
 /* From the gradient of up's results to that of x. */
-static void back_through_up(Tape *t, const Chain *c, Panel p, const Rooms *r, Rows dhidden, Slots *s)
+static void back_through_up(Tape *t, const Half *c, Panel p, const Rooms *r, Rows dhidden, Slots *s)
 {
     Rows dx = s->x.wanted ? panel_of(rows_of(&s->x.gradient), p) : (Rows){0};
     Weight up = op_weight(c->up.weight);
-    product_gradients(t, p, c->width, c->in, dhidden, normalised(t, c, p, r->normal, false), &s->up_weight,
-                      &s->up_bias);
+    product_gradients(t, p, c->width, c->in, dhidden, normalised(t, c, p, r->normal), &s->up_weight, &s->up_bias);
     if (!c->norm.weight) {
         if (s->x.wanted)
             KERNEL(t, matmul, linear_input_gradient, p.rows, c->width, c->in, dhidden, &up, s->x.add, dx);
@@ -159,7 +150,7 @@ static Slots slots_of(Tape *t, Tensor *const *in)
 
 static void chain_backward(Tape *t, Node *n)
 {
-    const Chain *c = n->args;
+    const Half *c = n->args;
     int64_t most = panel_rows(c);
     Rows dy = rows_of(n->out->gradient);
     Slots s = slots_of(t, n->in);
@@ -189,7 +180,7 @@ static void chain_backward(Tape *t, Node *n)
 
 /* ---- */
 
-static Tensor *chain(Tape *t, const char *op, Chain c)
+static Tensor *chain(Tape *t, const char *op, Half c)
 {
     c.x = op_rows(t, c.x);
     c.up.weight = contiguous(t, c.up.weight);
@@ -201,7 +192,8 @@ static Tensor *chain(Tape *t, const char *op, Chain c)
     c.rows = c.in ? tensor_count(c.x) / c.in : 0;
     c.width = c.up.weight->shape.dim[0];
     c.out = c.down.weight ? c.down.weight->shape.dim[0] : c.width;
-    contract(tensor_dim(c.up.weight, 1) == c.in && (!c.down.weight || tensor_dim(c.down.weight, 1) == c.width),
+    contract(c.in > 0 && c.width > 0 && c.out > 0 && tensor_dim(c.up.weight, 1) == c.in &&
+                 (!c.down.weight || tensor_dim(c.down.weight, 1) == c.width),
              "%s: x %s, weight %s", op, shape_text(c.x->shape, text), shape_text(c.up.weight->shape, other));
     Shape shape = c.x->shape;
     shape.dim[shape.rank - 1] = c.out;
@@ -226,11 +218,11 @@ static Tensor *chain(Tape *t, const char *op, Chain c)
 
 Tensor *norm_affine(Tape *t, Tensor *x, const LayerNorm *norm, const Linear *l)
 {
-    return chain(t, "norm_affine", (Chain){.x = x, .norm = norm ? *norm : (LayerNorm){0}, .up = *l});
+    return chain(t, "norm_affine", (Half){.x = x, .norm = norm ? *norm : (LayerNorm){0}, .up = *l});
 }
 
 Tensor *feed_forward(Tape *t, Tensor *x, const LayerNorm *norm, const Linear *up, Unary f, const Linear *down)
 {
     return chain(t, "feed_forward",
-                 (Chain){.x = x, .norm = norm ? *norm : (LayerNorm){0}, .up = *up, .down = *down, .f = f});
+                 (Half){.x = x, .norm = norm ? *norm : (LayerNorm){0}, .up = *up, .down = *down, .f = f});
 }

@@ -2,6 +2,7 @@
 #pragma once
 #include "common/base/error.h"
 #include "common/kernels/attention.h"
+#include "common/kernels/chain.h"
 #include "common/kernels/convolution.h"
 #include "common/kernels/elementwise.h"
 #include "common/kernels/loss.h"
@@ -15,6 +16,7 @@ typedef struct Backend {
     const char *name;
     bool bf16; /* has instructions for products of bf16: `precision: bf16` asks for them */
     MatmulKernels matmul;
+    ChainKernels chain;
     ConvolutionKernels convolution;
     NormKernels norm;
     ElementwiseKernels elementwise;

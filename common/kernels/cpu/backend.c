@@ -23,6 +23,7 @@ static pthread_mutex_t choosing = PTHREAD_MUTEX_INITIALIZER;
                .matmul = dnnl_matmul_kernels,                                                                          \
                .convolution = dnnl_convolution_kernels,                                                                \
                .attention = attention_kernels_##level,                                                                 \
+               .chain = chain_kernels_##level,                                                                         \
                .norm = norm_kernels_##level,                                                                           \
                .elementwise = elementwise_kernels_##level,                                                             \
                .loss = loss_kernels_##level,                                                                           \

@@ -72,11 +72,9 @@ static void product_task(void *context, int64_t index, int thread)
     plan_run(full ? p->full : p->last, thread, places);
 }
 
-/* oneDNN 3.7 reads one row of a transposed a as if it were contiguous: no task is left with one (see also matmul). */
-static int64_t rows_of_task(const Matrix *a, int64_t m, double flops_of_row)
+int64_t row_tile(int64_t m, int64_t rows)
 {
-    int64_t rows = task_units(m, flops_of_row);
-    while (a->key.column_stride != 1 && rows < m && (rows == 1 || m % rows == 1))
+    while (rows < m && (rows <= 1 || m % rows == 1))
         rows++;
     return rows;
 }
@@ -89,7 +87,7 @@ static void product_into(const Exec *exec, Matrix a, Matrix b, Matrix c, const f
     int64_t batch = c.key.batch, m = c.key.rows;
     double flops_of_row = 2. * (double)c.key.columns * (double)b.key.rows;
     p.step_items = task_units(batch, flops_of_row * (double)m);
-    p.step_rows = p.step_items > 1 ? m : rows_of_task(&a, m, flops_of_row);
+    p.step_rows = p.step_items > 1 ? m : row_tile(m, task_units(m, flops_of_row));
     p.row_tasks = (m + p.step_rows - 1) / p.step_rows;
     int64_t item_tasks = (batch + p.step_items - 1) / p.step_items;
     int64_t last_items = batch - (item_tasks - 1) * p.step_items, last_rows = m - (p.row_tasks - 1) * p.step_rows;
@@ -186,6 +184,31 @@ static void linear_input_gradient(const Exec *exec, int64_t m, int64_t n, int64_
     Rows stored = {(void *)w->data, w->stride, F32};
     product(exec, matrix_of(m, n, dy, false), matrix_of(n, k, stored, false), matrix_of(m, k, dx, false), NULL, add, w,
             PACK_LINEAR_INPUT);
+}
+
+RowProduct row_product_new(const Exec *exec, int64_t m, int64_t n, int64_t k, int64_t tile, Rows x, const Weight *w,
+                           const float *bias, Rows y)
+{
+    Rows stored = {(void *)w->data, w->stride, F32};
+    Product p = {.a = matrix_of(tile, k, x, false),
+                 .b = matrix_of(k, n, stored, true),
+                 .c = matrix_of(tile, n, y, false),
+                 .bias = bias};
+    RowProduct made = {.bias = bias, .tile = tile};
+    for (int i = 0; i < 2; i++) {
+        made.plan[i] = product_plan(exec, &p, true, false, 1, i == 0 || m % tile == 0 ? MIN(tile, m) : m % tile);
+        Place place = weight_place(exec, made.plan[i], PACK_LINEAR, w, WORK_WEIGHT);
+        made.memory[i] = place.memory;
+        made.weight[i] = place.data;
+    }
+    return made;
+}
+
+void row_product_run(const RowProduct *p, int64_t rows, Rows x, Rows y, int thread)
+{
+    int rest = rows != p->tile;
+    Place places[] = {{x.data, NULL}, {p->weight[rest], p->memory[rest]}, {y.data, NULL}, {p->bias, NULL}};
+    plan_run(p->plan[rest], thread, places);
 }
 
 static Rows rows_at(Rows m, int64_t element)

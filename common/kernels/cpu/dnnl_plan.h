@@ -8,6 +8,7 @@
 #pragma once
 #include "common/base/error.h"
 #include "common/kernels/cpu/dnnl.h"
+#include "common/kernels/cpu/row_product.h"
 #include <oneapi/dnnl/dnnl.h>
 
 /* The one difference between 2.x and 3.x that reaches the types: a memory descriptor is a struct or a handle. */
@@ -88,11 +89,6 @@ size_t plan_place_bytes(const Plan *plan, int place);
 /* Runs on one thread, the `thread`-th; places in the order of the names that the builder gave. */
 void plan_run(Plan *plan, int thread, const Place *places);
 
-/* task(context, index, thread) for every index below `count`, on up to exec->threads threads; `flops` is the whole
- * work: a few microseconds are not worth waking a thread for. */
-void tasks_run(const Exec *exec, int64_t count, double flops, void (*task)(void *context, int64_t index, int thread),
-               void *context);
-
 /* How many of `units` equal units of work make one task. Depends on sizes only, never on threads. */
 int64_t task_units(int64_t units, double flops_of_unit);
 
@@ -160,7 +156,6 @@ void packing_free(Packing *packing);
  * is no parameter: into `work`). */
 typedef enum PackUse { PACK_LINEAR, PACK_LINEAR_INPUT, PACK_CONVOLUTION } PackUse;
 Place weight_place(const Exec *exec, Plan *plan, PackUse use, const Weight *weight, Workspace work);
-void packed_free(struct Packed **packed);
 /* target (+)= packed, as plan_set_unpacking said. */
 void weight_unpack(const Exec *exec, Plan *plan, const float *packed, float *target);
 

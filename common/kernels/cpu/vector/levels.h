@@ -1,6 +1,7 @@
 /* What the files of this folder export, once a level. cpu/backend.c alone picks among them. */
 #pragma once
 #include "common/kernels/attention.h"
+#include "common/kernels/chain.h"
 #include "common/kernels/elementwise.h"
 #include "common/kernels/loss.h"
 #include "common/kernels/matmul.h"
@@ -12,6 +13,7 @@
 /* linear_weight_gradient: the entry of MatmulKernels; the others are oneDNN's. */
 #define DECLARE_LEVEL(level)                                                                                           \
     extern const AttentionKernels attention_kernels_##level;                                                           \
+    extern const ChainKernels chain_kernels_##level;                                                                   \
     extern const ElementwiseKernels elementwise_kernels_##level;                                                       \
     extern const LossKernels loss_kernels_##level;                                                                     \
     extern const NoiseKernels noise_kernels_##level;                                                                   \

@@ -1,0 +1,143 @@
+/* Rows through norm, product, activation and product: threads share the rows once, and what one step leaves in a
+ * thread's second-level cache is what its next step reads. */
+#include "common/kernels/chain.h"
+
+#include "common/kernels/cpu/row_product.h"
+#include "common/kernels/cpu/vector/levels.h"
+#include "common/kernels/cpu/vector/rows.h"
+
+enum {
+    TILE_BYTES = 256 << 10, /* of the widest rows of a tile: two of them and the packed weights are in a megabyte */
+    TILE_ROWS = 32,         /* fewer, and the products slow down */
+    TILES = 8               /* a multiple of it, so that two, four or eight threads get the same share */
+};
+
+static int64_t rows_of_tile(const Chain *c)
+{
+    int64_t widest = c->in > c->width ? c->in : c->width;
+    int64_t most = TILE_BYTES / (int64_t)sizeof(float) / (c->out > widest ? c->out : widest);
+    most = most < TILE_ROWS ? TILE_ROWS : most;
+    int64_t tiles = ((c->rows + most - 1) / most + TILES - 1) / TILES * TILES;
+    int64_t rows = tiles ? (c->rows + tiles - 1) / tiles : 0;
+    return row_tile(c->rows, rows < TILE_ROWS ? TILE_ROWS : rows);
+}
+
+/* Of a thread: the normalised rows, up's results where they are not kept, f's results. */
+typedef struct Rooms {
+    Rows normal, hidden, active;
+    size_t bytes;
+} Rooms;
+
+static Rows cut(Rooms *r, char *memory, int64_t rows, int64_t cols, DType type)
+{
+    Rows room = {memory ? memory + r->bytes : NULL, cols, type};
+    r->bytes += ((size_t)(rows * cols) * dtype_bytes(type) + 63) / 64 * 64;
+    return room;
+}
+
+static Rooms rooms_of(const Chain *c, int64_t tile, char *memory)
+{
+    Rooms r = {.bytes = 0};
+    r.normal = cut(&r, memory, tile, c->in, c->inner);
+    if (c->down) {
+        r.hidden = cut(&r, memory, tile, c->width, c->inner);
+        r.active = cut(&r, memory, tile, c->width, c->inner);
+    }
+    return r;
+}
+
+static size_t forward_scratch(const Exec *exec, const Chain *c)
+{
+    return (size_t)exec->threads * rooms_of(c, rows_of_tile(c), NULL).bytes;
+}
+
+typedef struct Job {
+    const Chain *c;
+    RowProduct up, down;
+    int64_t tile;
+    char *scratch;
+    size_t each; /* bytes of a thread's rooms */
+    Rows x, hidden, y;
+    float *mean, *rstd;
+} Job;
+
+static Rows from_row(Rows x, int64_t row)
+{
+    x.data = (char *)x.data + row * x.stride * (int64_t)dtype_bytes(x.type);
+    return x;
+}
+
+/* What `up` reads: normalised rows, or x in the type of the products. */
+static Rows prepared(const Exec *one, const Job *j, int64_t first, int64_t rows, Rows room)
+{
+    const Chain *c = j->c;
+    Rows x = from_row(j->x, first), none = {0};
+    if (c->gamma) {
+        LEVEL(norm_kernels)
+            .layer_norm(one, rows, c->in, x, none, none, c->gamma, c->beta, c->eps, room,
+                        j->mean ? j->mean + first : NULL, j->rstd ? j->rstd + first : NULL);
+        return room;
+    }
+    if (x.type == c->inner)
+        return x;
+    LEVEL(elementwise_kernels).scale(one, rows, c->in, 1.0f, x, false, room);
+    return room;
+}
+
+static void forward_tile(void *context, int64_t index, int thread)
+{
+    const Job *j = context;
+    const Chain *c = j->c;
+    const Exec one = {.threads = 1};
+    int64_t first = index * j->tile, rows = least(j->tile, c->rows - first);
+    Rooms r = rooms_of(c, j->tile, j->scratch + (size_t)thread * j->each);
+    Rows from = prepared(&one, j, first, rows, r.normal), y = from_row(j->y, first);
+    if (!c->down) {
+        row_product_run(&j->up, rows, from, y, thread);
+        return;
+    }
+    Rows hidden = j->hidden.data ? from_row(j->hidden, first) : r.hidden;
+    row_product_run(&j->up, rows, from, hidden, thread);
+    LEVEL(elementwise_kernels).unary(&one, c->f, rows, c->width, hidden, r.active);
+    row_product_run(&j->down, rows, r.active, y, thread);
+}
+
+/* A weight that is no parameter is packed for this call alone. */
+static Weight packable(const Weight *w, struct Packed **own)
+{
+    Weight weight = *w;
+    if (!weight.packed)
+        weight.packed = own;
+    return weight;
+}
+
+static void forward(const Exec *exec, const Chain *c, Rows x, Rows hidden, float *mean, float *rstd, Rows y)
+{
+    if (c->rows == 0)
+        return;
+    struct Packed *own[2] = {NULL, NULL};
+    Job j = {.c = c,
+             .tile = rows_of_tile(c),
+             .scratch = exec->scratch,
+             .x = x,
+             .hidden = hidden,
+             .y = y,
+             .mean = mean,
+             .rstd = rstd};
+    Rooms r = rooms_of(c, j.tile, exec->scratch);
+    j.each = r.bytes;
+    Weight up = packable(c->up, &own[0]);
+    Rows from = c->gamma || x.type != c->inner ? r.normal : x;
+    j.up = row_product_new(exec, c->rows, c->width, c->in, j.tile, from, &up, c->up_bias,
+                           c->down ? hidden.data ? hidden : r.hidden : y);
+    if (c->down) {
+        Weight down = packable(c->down, &own[1]);
+        j.down = row_product_new(exec, c->rows, c->out, c->width, j.tile, r.active, &down, c->down_bias, y);
+    }
+    double flops = 2.0 * (double)c->rows * (double)c->width * (double)(c->in + (c->down ? c->out : 0));
+    tasks_run(exec, (c->rows + j.tile - 1) / j.tile, flops, forward_tile, &j);
+    packed_free(&own[0]);
+    packed_free(&own[1]);
+}
+
+const ChainKernels LEVEL(chain_kernels) = {.forward_scratch = forward_scratch, .forward = forward};
