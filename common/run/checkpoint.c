@@ -134,11 +134,11 @@ static bool write_whole(const char *folder, int64_t step, const CheckpointConten
     return good;
 }
 
-/* What follows once the folder of a step is whole. */
+/* What follows once the folder of a step is whole. `last` comes last: it says that `best` is right (finish_killed_save). */
 static bool finish_save(const char *folder, int64_t step, bool best, Error *e)
 {
-    return point_to(folder, "last", step, e) && (!best || point_to(folder, "best", step, e)) &&
-           folder_sync(folder, e) && remove_older(folder, step, e);
+    return (!best || point_to(folder, "best", step, e)) && folder_sync(folder, e) &&
+           point_to(folder, "last", step, e) && folder_sync(folder, e) && remove_older(folder, step, e);
 }
 
 bool checkpoint_save(const char *run, int64_t step, const CheckpointContent *content, bool best, Error *e)
