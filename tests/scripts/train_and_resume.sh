@@ -27,6 +27,10 @@ expect 2 'another process' "$crossvit" train --resume runs/crossvit/killed
 kill -9 $pid 2>/dev/null && wait $pid 2>/dev/null
 grep -q finished runs/crossvit/killed/status && fail "the run was over before it was killed"
 expect 2 'differs from the run' "$crossvit" train --resume runs/crossvit/killed train.lr=1
+cp runs/crossvit/killed/config.yaml config.yaml
+sed -i 's/epochs: 2/epochs: 3/' runs/crossvit/killed/config.yaml
+expect 2 'train.epochs differs from the run' "$crossvit" train --resume runs/crossvit/killed
+cp config.yaml runs/crossvit/killed/
 "$crossvit" train --resume runs/crossvit/killed >resumed.txt 2>&1 || fail "resuming: $(tail -n 3 resumed.txt)"
 [ "$(tensors runs/crossvit/killed/checkpoints/last/model.safetensors)" = "$whole" ] || fail "resumed after kill -9, other bits"
 cmp -s runs/crossvit/killed/metrics.csv $run/metrics.csv || fail "resumed after kill -9, other metrics: $(diff runs/crossvit/killed/metrics.csv $run/metrics.csv)"

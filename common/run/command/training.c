@@ -20,12 +20,15 @@ static char *resolved_text(const Settings *s)
     return text.text;
 }
 
-/* A resumed run must be the run that was begun: threads and the like may change, what decides its numbers may not. */
-static bool same_run(const char *path, const Settings *s, Error *e)
+/* A resumed run must be the one that its checkpoint carries the config of, whatever became of config.yaml: threads and the
+ * like may change, what decides its numbers may not. */
+static bool same_run(const char *checkpoint, const Settings *s, Error *e)
 {
     static const char *const decisive[] = {"seed", "model", "data", "train", "precision"};
-    Node *before = node_from_yaml_file(path, e), *now = settings_resolved(s);
-    bool same = before != NULL;
+    Weights w;
+    bool same = weights_find(&w, checkpoint, e);
+    const Node *before = w.config;
+    Node *now = settings_resolved(s);
     for (int i = 0; same && i < COUNT_OF(decisive); i++) {
         const Node *a = node_find(before, decisive[i]), *b = node_find(now, decisive[i]);
         for (int k = 0; same && b && b->kind == NODE_MAP && k < b->count; k++) {
@@ -34,13 +37,13 @@ static bool same_run(const char *path, const Settings *s, Error *e)
                                   strcmp(b->keys[k], "path") == 0;
             if (!free_to_change && (!old || !node_equal(old, b->items[k])))
                 same = error_set(e, "%s: %s.%s differs from the run that is to be resumed; begin a new run instead",
-                                 path, decisive[i], b->keys[k]);
+                                 checkpoint, decisive[i], b->keys[k]);
         }
         if (same && b && b->kind != NODE_MAP && (!a || !node_equal(a, b)))
-            same = error_set(e, "%s: %s differs from the run that is to be resumed; begin a new run instead", path,
-                             decisive[i]);
+            same = error_set(e, "%s: %s differs from the run that is to be resumed; begin a new run instead",
+                             checkpoint, decisive[i]);
     }
-    node_free(before);
+    weights_free(&w);
     node_free(now);
     return same;
 }
@@ -110,7 +113,7 @@ TrainerEnd run_training(const Program *p, Settings *settings, const char *run, c
 {
     char *path = path_join(run, "config.yaml"), *text = resolved_text(settings);
     Job job = {0};
-    bool good = resume ? same_run(path, settings, e) : file_write(path, text, strlen(text), e);
+    bool good = resume ? same_run(resume, settings, e) : file_write(path, text, strlen(text), e);
     TrainerEnd end = TRAINER_FAILED;
     if (good && job_open(&job, p, settings, DEVICE_CPU, e)) {
         job.log = log;
