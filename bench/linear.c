@@ -92,7 +92,7 @@ static bool prepare(Case *c, Words *words, const char *inputs, Error *e)
     int threads = (int)words_int(words, "threads", 2);
     const Backend *backend = cpu_backend(e);
     DType type;
-    if (!backend || !words_precision(words, &type, e))
+    if (!backend || !words_precision(words, backend, &type, e))
         return false;
     if (direction == DIRECTIONS || m < 1 || n < 1 || k < 1 || threads < 1)
         return error_set(e, "expected direction=forward|input|weight, and m, n, k, threads above 0");

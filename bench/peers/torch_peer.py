@@ -79,7 +79,7 @@ class Attention:
     def __init__(self, inputs, words):
         self.causal, self.backward = words["causal"] == "yes", words["backward"] == "yes"
         self.q, self.k, self.v, self.d_o = (inputs[name].transpose(1, 2).contiguous() for name in ["q", "k", "v", "d_o"])
-        self.d_o = self.d_o.to(self.q.dtype)  # ours may hand on an fp32 one
+        self.d_o = self.d_o.to(self.q.dtype)  # fp32 in the file
         for x in [self.q, self.k, self.v] if self.backward else []:
             x.requires_grad_()
 

@@ -60,11 +60,13 @@ bool words_flag(Words *w, const char *key)
     return strcmp(words_text(w, key, "no"), "yes") == 0;
 }
 
-bool words_precision(Words *w, DType *type, Error *e)
+bool words_precision(Words *w, const Backend *backend, DType *type, Error *e)
 {
     const char *text = words_text(w, "precision", "fp32");
     *type = strcmp(text, "bf16") == 0 ? BF16 : F32;
-    return *type == BF16 || strcmp(text, "fp32") == 0 || error_set(e, "expected precision=fp32|bf16, not %s", text);
+    if (*type == F32 && strcmp(text, "fp32"))
+        return error_set(e, "expected precision=fp32|bf16, not %s", text);
+    return *type == F32 || backend->bf16 || error_set(e, "precision=bf16 needs a CPU with AVX512_BF16");
 }
 
 static bool all_used(const Words *w, Error *e)

@@ -25,8 +25,8 @@ const char *words_text(Words *w, const char *key, const char *otherwise);
 int64_t words_int(Words *w, const char *key, int64_t otherwise); /* < 0: not a number */
 bool words_flag(Words *w, const char *key);                      /* key=yes */
 
-/* precision=fp32|bf16, the type of activations; fp32 if it is not said. False with a line. */
-bool words_precision(Words *w, DType *type, Error *e);
+/* precision=fp32|bf16, the type of activations; fp32 if it is not said. False with a line, also where the backend has no bf16. */
+bool words_precision(Words *w, const Backend *backend, DType *type, Error *e);
 
 /* A prepared case. */
 typedef struct Case {
