@@ -179,7 +179,8 @@ static Network *make_network(const char *config, const char *precision, int64_t 
     *n = (Network){.settings = settings, .config = settings->model, .params = params_new()};
     n->model = crossvit_new(n->config, n->params);
     params_allocate(n->params, true, 0, backend);
-    n->tape = tape_new(&(TapeOptions){.backend = backend, .threads = threads});
+    n->tape = tape_new(&(TapeOptions){
+        .backend = backend, .threads = threads, .inner = settings->run.precision == PRECISION_BF16 ? BF16 : F32});
     make_batch(n, batch);
     return n;
 }
