@@ -136,8 +136,8 @@ static void pack_pairs(Rows m, int64_t first, int64_t tokens, int64_t column, in
     for (int64_t t = 0; t < tokens; t += 2, even += 2 * m.stride, panel += width)
         for (int64_t c = 0; c < width; c += LANES) {
             const uint16_t *odd = even + m.stride;
-            __builtin_prefetch(even + c + TOKENS * m.stride, 0, 2); /* the next chunk's: see Chunk */
-            __builtin_prefetch(odd + c + TOKENS * m.stride, 0, 2);
+            __builtin_prefetch(even + c + 2 * TOKENS * m.stride, 0, 2); /* the next chunk's: see Chunk */
+            __builtin_prefetch(odd + c + 2 * TOKENS * m.stride, 0, 2);
             vec_store(panel + c, pair_of(load_half(even + c), load_half(odd + c)));
         }
 }
@@ -183,8 +183,9 @@ static void gradient_tile(const Gradient *g, int64_t group, int64_t strip)
     int64_t k0 = strip * g->vectors * LANES, k_live = least(g->vectors * LANES, g->k - k0);
     int64_t vectors = (k_live + LANES - 1) / LANES;
     bool pairs = HAS_PAIRS && g->half;
-    for (int64_t first = 0; first < g->m; first += TOKENS) {
-        int64_t tokens = least(TOKENS, g->m - first), steps = pairs ? (tokens + 1) / 2 : tokens;
+    const int64_t chunk = pairs ? 2 * TOKENS : TOKENS; /* the same bytes */
+    for (int64_t first = 0; first < g->m; first += chunk) {
+        int64_t tokens = least(chunk, g->m - first), steps = pairs ? (tokens + 1) / 2 : tokens;
         Chunk dy = chunk_of(g, g->dy, g->n, first, tokens, n0, n_live, ROWS, dy_panel);
         Chunk x = chunk_of(g, g->x, g->k, first, tokens, k0, k_live, LANES, x_panel);
         for (int64_t n = 0; n < n_live; n += ROWS, x.ahead = 0) /* x is fetched once */
