@@ -182,23 +182,19 @@ static bool finish_killed_save(const char *folder, const char *path, int64_t ste
     return good;
 }
 
-char *checkpoint_latest(const char *run, Error *e)
+bool checkpoint_latest(const char *run, char **path, Error *e)
 {
-    char *folder = checkpoints_of(run), *path = NULL;
+    char *folder = checkpoints_of(run);
     int64_t step;
-    bool good = newest_step(folder, &step, e);
-    if (good && step < 0) {
-        error_set(e, "%s: no checkpoint", folder);
-    } else if (good) {
-        path = str_format("%s/%" PRId64, folder, step);
-        good = remove_parts(folder, e) && finish_killed_save(folder, path, step, e);
-    }
+    bool good = newest_step(folder, &step, e) && (!folder_exists(folder) || remove_parts(folder, e));
+    *path = good && step >= 0 ? str_format("%s/%" PRId64, folder, step) : NULL;
+    good = good && (!*path || finish_killed_save(folder, *path, step, e));
     mem_free(folder);
-    if (path && !good) {
-        mem_free(path);
-        return NULL;
+    if (!good) {
+        mem_free(*path);
+        *path = NULL;
     }
-    return path;
+    return good;
 }
 
 char *checkpoint_named(const char *run, const char *link, Error *e)

@@ -20,9 +20,10 @@ typedef struct CheckpointContent {
  * they are. */
 bool checkpoint_save(const char *run, int64_t step, const CheckpointContent *content, bool best, Error *e);
 
-/* The folder of the newest step (free it), or NULL with a line: none. What a killed save left half is removed, and what
- * it had left to do once its folder was whole is done. Not for a run that another process is still training. */
-char *checkpoint_latest(const char *run, Error *e);
+/* The folder of the newest step in *path (free it), NULL if the run has saved nothing yet. What a killed save left half is
+ * removed, and what it had left to do once its folder was whole is done. False with a line: it cannot be read. Not for a
+ * run that another process is still training. */
+bool checkpoint_latest(const char *run, char **path, Error *e);
 
 /* The folder that a link names (free it), "last" or "best"; NULL with a line if there is none. */
 char *checkpoint_named(const char *run, const char *link, Error *e);

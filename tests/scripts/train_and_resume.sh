@@ -35,6 +35,13 @@ cp config.yaml runs/crossvit/killed/
 [ "$(tensors runs/crossvit/killed/checkpoints/last/model.safetensors)" = "$whole" ] || fail "resumed after kill -9, other bits"
 cmp -s runs/crossvit/killed/metrics.csv $run/metrics.csv || fail "resumed after kill -9, other metrics: $(diff runs/crossvit/killed/metrics.csv $run/metrics.csv)"
 
+# Killed before it saved anything, with figures written: it begins again.
+sed -i 's/finished/started/' runs/crossvit/threads/status
+rm -r runs/crossvit/threads/checkpoints
+"$crossvit" train --resume runs/crossvit/threads >resumed.txt 2>&1 || fail "resuming without a checkpoint: $(tail -n 3 resumed.txt)"
+[ "$(tensors runs/crossvit/threads/checkpoints/last/model.safetensors)" = "$whole" ] || fail "begun again, other bits"
+cmp -s runs/crossvit/threads/metrics.csv $run/metrics.csv || fail "begun again, other metrics"
+
 # SIGINT saves, says how to go on, and exits 130; --resume alone finds the run.
 "$crossvit" "${tiny[@]}" name=interrupted train.epochs=2 >interrupted.txt 2>&1 &
 pid=$!

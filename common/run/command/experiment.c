@@ -71,9 +71,10 @@ static TrainerEnd run_arm(const Program *p, const Settings *experiment, const ch
     Settings *s = settings_bind(&tables, node_copy(experiment->tree), experiment->config_name, arm, seed, e);
     if (!s)
         return TRAINER_FAILED;
-    Error none;
-    char *resume = checkpoint_latest(folder, &none);
-    TrainerEnd end = run_training(p, s, folder, resume, log, e);
+    char *resume;
+    TrainerEnd end = TRAINER_FAILED;
+    if (checkpoint_latest(folder, &resume, e))
+        end = run_training(p, s, folder, resume, log, e);
     free(resume);
     settings_free(s);
     return end;

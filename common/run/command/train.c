@@ -121,10 +121,11 @@ static int resume_run(const Program *p, const TrainOptions *o)
     if (tree)
         tree = node_merge(tree, node_copy(o->overrides));
     Settings *s = tree ? settings_bind(&tables, tree, path_base(run), NULL, -1, &e) : NULL;
-    char *checkpoint = s && !s->run.arms ? checkpoint_latest(run, &e) : NULL;
+    char *checkpoint = NULL; /* none: the run was killed before it saved, and begins again */
+    bool good = s && (s->run.arms || checkpoint_latest(run, &checkpoint, &e)) && experiment_check(p, s, &e);
     if (s && run_folder_finished(run))
-        error_set(&e, "%s: this run has finished; there is nothing to resume", run);
-    if (!s || run_folder_finished(run) || (!s->run.arms && !checkpoint) || !experiment_check(p, s, &e))
+        good = error_set(&e, "%s: this run has finished; there is nothing to resume", run);
+    if (!good)
         code = user_error(&e);
     else
         code = run_settings(p, s, run, checkpoint);

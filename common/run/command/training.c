@@ -6,7 +6,9 @@
 #include "common/run/readable.h"
 #include "common/run/run_folder.h"
 
+#include <errno.h>
 #include <math.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -109,11 +111,21 @@ static TrainerEnd train_job(Job *job, const char *resume, const char *config_tex
     return end;
 }
 
+/* A run from its first step: its figures, should it have been killed before it saved anything, are made again. */
+static bool begin(const char *run, const char *config, const char *text, Error *e)
+{
+    char *metrics = path_join(run, "metrics.csv");
+    bool good = (remove(metrics) == 0 || errno == ENOENT) ||
+                error_set(e, "%s: cannot be removed: %s", metrics, strerror(errno));
+    free(metrics);
+    return good && file_write(config, text, strlen(text), e);
+}
+
 TrainerEnd run_training(const Program *p, Settings *settings, const char *run, const char *resume, Log *log, Error *e)
 {
     char *path = path_join(run, "config.yaml"), *text = resolved_text(settings);
     Job job = {0};
-    bool good = resume ? same_run(resume, settings, e) : file_write(path, text, strlen(text), e);
+    bool good = resume ? same_run(resume, settings, e) : begin(run, path, text, e);
     TrainerEnd end = TRAINER_FAILED;
     if (good && job_open(&job, p, settings, DEVICE_CPU, e)) {
         job.log = log;
