@@ -29,8 +29,10 @@ static void affine_backward(Tape *t, Node *n)
     Rows exact = op_as_rows(n->out->gradient, &m, &outputs), from = op_as_rows(x, &m, &k);
     Rows dy = beside_bf16(t, x, exact, m, outputs);
     Slot dw = gradient_slot(t, n->in[1]), db = gradient_slot(t, n->in[2]), dx = gradient_slot(t, n->in[0]);
-    if (dw.wanted)
+    if (dw.wanted) {
+        KERNEL_SCRATCH(t, matmul, linear_weight_gradient_scratch, m, outputs, k);
         KERNEL(t, matmul, linear_weight_gradient, m, outputs, k, dy, from, dw.add, dw.gradient.data);
+    }
     if (db.wanted)
         KERNEL(t, elementwise, sum_rows, m, outputs, exact, 1, db.add, db.gradient.data);
     if (dx.wanted) {

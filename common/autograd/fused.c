@@ -103,8 +103,10 @@ static Rows normalised(Tape *t, const Half *c, Panel p, Rows room)
 /* The gradients of a product's weight and bias grow by those of a panel; the first one may overwrite. */
 static void product_gradients(Tape *t, Panel p, int64_t n, int64_t k, Rows dy, Rows x, Slot *weight, Slot *bias)
 {
-    if (weight->wanted)
+    if (weight->wanted) {
+        KERNEL_SCRATCH(t, matmul, linear_weight_gradient_scratch, p.rows, n, k);
         KERNEL(t, matmul, linear_weight_gradient, p.rows, n, k, dy, x, weight->add, weight->gradient.data);
+    }
     if (bias->wanted)
         KERNEL(t, elementwise, sum_rows, p.rows, n, dy, 1, bias->add, bias->gradient.data);
     weight->add = bias->add = true;

@@ -95,11 +95,21 @@ static void input_gradient_case(Sizes s, DType in, DType out, bool add)
     free(dy.data), free(w.data), free(dx.data), free(before.data);
 }
 
+/* With as much scratch as the kernel says it needs, and not a byte more. */
+static void weight_gradient(const Exec *given, Sizes s, Rows dy, Rows x, bool add, float *dw)
+{
+    Exec exec = *given;
+    exec.scratch_bytes = kernels->linear_weight_gradient_scratch(s.m, s.n, s.k);
+    exec.scratch = aligned_alloc(64, (exec.scratch_bytes + 64) / 64 * 64);
+    kernels->linear_weight_gradient(&exec, s.m, s.n, s.k, dy, x, add, dw);
+    free(exec.scratch);
+}
+
 static void weight_gradient_case(Sizes s, DType dy_type, DType x_type, bool add)
 {
     Rows dy = rows_new(s.m, s.n, s.pad, dy_type, 1), x = rows_new(s.m, s.k, s.pad, x_type, 2);
     Rows dw = rows_new(s.n, s.k, 0, F32, 3), before = rows_new(s.n, s.k, 0, F32, 3);
-    kernels->linear_weight_gradient(&two_threads, s.m, s.n, s.k, dy, x, add, dw.data);
+    weight_gradient(&two_threads, s, dy, x, add, dw.data);
     assert_product("linear_weight_gradient", (Sizes){s.n, s.k, s.m, 0}, dy, true, x, false, NULL, add ? &before : NULL,
                    dw, dy_type == BF16 || x_type == BF16);
     free(dy.data), free(x.data), free(dw.data), free(before.data);
@@ -261,7 +271,7 @@ static void same_bytes(DType type)
                 r[j] = malloc(bytes[j]);
             kernels->linear(&exec, s.m, s.n, s.k, x, &weight, NULL, (Rows){r[0], s.n, type});
             kernels->linear_input_gradient(&exec, s.m, s.n, s.k, dy, &weight, false, (Rows){r[1], s.k, type});
-            kernels->linear_weight_gradient(&exec, s.m, s.n, s.k, dy, x, false, r[2]);
+            weight_gradient(&exec, s, dy, x, false, r[2]);
             for (int j = 0; j < 3; j++)
                 if (memcmp(results[0][j], r[j], bytes[j]) != 0)
                     fail_msg("%s of %lld x %lld x %lld: %d threads give other bytes than 1",

@@ -35,6 +35,7 @@ static pthread_mutex_t choosing = PTHREAD_MUTEX_INITIALIZER;
     do {                                                                                                               \
         backends[i] = LEVEL_BACKEND(level);                                                                            \
         backends[i].matmul.linear_weight_gradient = linear_weight_gradient_##level;                                    \
+        backends[i].matmul.linear_weight_gradient_scratch = linear_weight_gradient_scratch_##level;                    \
     } while (0)
 
 static void make_backends(void)

@@ -10,7 +10,7 @@
 #include "common/kernels/optimizer.h"
 #include "common/kernels/resize.h"
 
-/* linear_weight_gradient: the entry of MatmulKernels; the others are oneDNN's. */
+/* linear_weight_gradient and its scratch: the entries of MatmulKernels; the others are oneDNN's. */
 #define DECLARE_LEVEL(level)                                                                                           \
     extern const AttentionKernels attention_kernels_##level;                                                           \
     extern const ChainKernels chain_kernels_##level;                                                                   \
@@ -20,6 +20,7 @@
     extern const NormKernels norm_kernels_##level;                                                                     \
     extern const OptimizerKernels optimizer_kernels_##level;                                                           \
     extern const ResizeKernels resize_kernels_##level;                                                                 \
+    size_t linear_weight_gradient_scratch_##level(int64_t m, int64_t n, int64_t k);                                    \
     void linear_weight_gradient_##level(const Exec *, int64_t m, int64_t n, int64_t k, Rows dy, Rows x, bool add,      \
                                         float *dw);
 

@@ -2,9 +2,9 @@
  *
  * A matrix library would first transpose dy and rearrange x, for a sum that reads each only N/8 or K/48 times. But both
  * already lie as an outer product wants them: a token's outputs side by side, and its inputs. So a tile of dw,
- * ROWS x (up to VECTORS vectors), stays in registers and takes one token after the other from where it lies. bf16, and
- * what does not fill a tile, is brought into a panel first: as pairs of tokens for the instruction that multiplies and
- * adds two at a time. Each element of dw is a sum of TOKENS products, added to the sum of the chunks of tokens before. */
+ * ROWS x (up to VECTORS vectors), stays in registers and takes one token after the other from where it lies. What does
+ * not fill a tile is brought into a panel first; bf16 is woven into pairs of tokens, a span of them at a time, for the
+ * instruction that multiplies and adds two at once. Each element of dw is a sum of TOKENS products, added to the sum of the chunks of tokens before. */
 #include "common/kernels/cpu/vector/rows.h"
 #include "common/kernels/cpu/vector/levels.h"
 
@@ -12,7 +12,8 @@ enum {
     TOKENS = 128,               /* of a chunk: its 48 columns of x are 24 KiB, within the first-level cache */
     ROWS = LANES == 16 ? 8 : 4, /* with VECTORS: as many accumulators as there are registers, but a few */
     VECTORS = 3,
-    GROUP = 64 /* outputs of a task, at most */
+    GROUP = 64,          /* outputs of a task, at most */
+    SPAN_BYTES = 1 << 20 /* of the pairs of both factors */
 };
 
 #ifdef __AVX512BF16__
@@ -26,6 +27,7 @@ typedef struct Gradient {
     Rows dy, x;
     int64_t group, groups, vectors, strips; /* a task is a group of outputs by a strip of inputs */
     bool half, add;                         /* half: both factors are rounded to bf16 */
+    float *dy_pairs, *x_pairs;              /* [(m+1)/2][padded(n or k)], or NULL */
     float *dw;
 } Gradient;
 
@@ -129,50 +131,58 @@ static inline Vec pair_of(Vec even, Vec odd)
     return (Vec)((Bits)even >> 16 | (Bits)odd);
 }
 
-/* The panel of whole pairs of whole vectors of bf16: the case that has to be fast. */
-static void pack_pairs(Rows m, int64_t first, int64_t tokens, int64_t column, int64_t width, float *panel)
+static int64_t padded(int64_t columns)
 {
-    const uint16_t *even = (const uint16_t *)m.data + first * m.stride + column;
-    for (int64_t t = 0; t < tokens; t += 2, even += 2 * m.stride, panel += width)
-        for (int64_t c = 0; c < width; c += LANES) {
-            const uint16_t *odd = even + m.stride;
-            __builtin_prefetch(even + c + 2 * TOKENS * m.stride, 0, 2); /* the next chunk's: see Chunk */
-            __builtin_prefetch(odd + c + 2 * TOKENS * m.stride, 0, 2);
-            vec_store(panel + c, pair_of(load_half(even + c), load_half(odd + c)));
-        }
+    return (columns + LANES - 1) / LANES * LANES;
 }
 
-/* `width` columns, whole vectors, of the tokens [first, first + tokens); zeros behind the matrix's `columns`. In pairs,
- * an odd token that is missing is zero. */
+/* LANES columns of a pair of tokens; what is behind the last token or column is 0. */
+static inline Vec read_pair(Rows m, int64_t token, int64_t tokens, int64_t column, int64_t columns)
+{
+    const char *even = (const char *)m.data + (token * m.stride + column) * (int64_t)dtype_bytes(m.type);
+    const char *odd = even + m.stride * (int64_t)dtype_bytes(m.type);
+    int64_t live = columns - column;
+    return pair_of(read_rounded(m.type, even, live), token + 1 < tokens ? read_rounded(m.type, odd, live) : (Vec){0});
+}
+
+/* The pairs first .. last-1 of a span, of both factors. */
+static void weave(const void *job, int64_t first, int64_t last)
+{
+    const Gradient *g = job;
+    int64_t n = padded(g->n), k = padded(g->k);
+    for (int64_t p = first; p < last; p++) {
+        for (int64_t c = 0; c < n; c += LANES)
+            vec_store(g->dy_pairs + p * n + c, read_pair(g->dy, 2 * p, g->m, c, g->n));
+        for (int64_t c = 0; c < k; c += LANES)
+            vec_store(g->x_pairs + p * k + c, read_pair(g->x, 2 * p, g->m, c, g->k));
+    }
+}
+
+/* `width` columns, whole vectors, of the tokens [first, first + tokens); zeros behind the matrix's `columns`. */
 static Chunk panel_of(const Gradient *g, Rows m, int64_t columns, int64_t first, int64_t tokens, int64_t column,
                       int64_t width, float *panel)
 {
-    bool pairs = HAS_PAIRS && g->half;
     Chunk chunk = {panel, width, 0};
-    if (pairs && m.type == BF16 && tokens % 2 == 0 && column + width <= columns) {
-        pack_pairs(m, first, tokens, column, width, panel);
-        return chunk;
-    }
-    int64_t bytes = m.type == F32 ? sizeof(float) : sizeof(uint16_t);
-    for (int64_t t = 0; t < tokens; t += 1 + pairs)
+    for (int64_t t = 0; t < tokens; t++)
         for (int64_t c = column; c < column + width; c += LANES, panel += LANES) {
-            const char *place = (const char *)m.data + ((first + t) * m.stride + c) * bytes;
+            const char *place = (const char *)m.data + ((first + t) * m.stride + c) * (int64_t)dtype_bytes(m.type);
             int64_t live = columns - c;
-            Vec v = g->half ? read_rounded(m.type, place, live) : vec_load_upto((const float *)place, live, 0);
-            if (pairs)
-                v = pair_of(v, t + 1 < tokens ? read_rounded(m.type, place + m.stride * bytes, live) : (Vec){0});
-            vec_store(panel, v);
+            vec_store(panel,
+                      g->half ? read_rounded(m.type, place, live) : vec_load_upto((const float *)place, live, 0));
         }
     return chunk;
 }
 
 /* `live` columns of a chunk as the tile wants them, in a multiple of `multiple`. */
-static Chunk chunk_of(const Gradient *g, Rows m, int64_t columns, int64_t first, int64_t tokens, int64_t column,
-                      int64_t live, int64_t multiple, float *panel)
+static Chunk chunk_of(const Gradient *g, Rows m, const float *pairs, int64_t columns, int64_t first, int64_t tokens,
+                      int64_t column, int64_t live, int64_t multiple, float *panel)
 {
+    int64_t stride = padded(columns);
+    if (pairs)
+        return (Chunk){pairs + first / 2 * stride + column, stride, TOKENS * stride};
     if (!g->half && live % multiple == 0)
         return (Chunk){(const float *)m.data + first * m.stride + column, m.stride, TOKENS * m.stride};
-    return panel_of(g, m, columns, first, tokens, column, (live + LANES - 1) / LANES * LANES, panel);
+    return panel_of(g, m, columns, first, tokens, column, padded(live), panel);
 }
 
 /* One task: a group of outputs by a strip of inputs, over all tokens. */
@@ -182,12 +192,12 @@ static void gradient_tile(const Gradient *g, int64_t group, int64_t strip)
     int64_t n0 = group * g->group, n_live = least(g->group, g->n - n0);
     int64_t k0 = strip * g->vectors * LANES, k_live = least(g->vectors * LANES, g->k - k0);
     int64_t vectors = (k_live + LANES - 1) / LANES;
-    bool pairs = HAS_PAIRS && g->half;
+    bool pairs = g->dy_pairs != NULL;
     const int64_t chunk = pairs ? 2 * TOKENS : TOKENS; /* the same bytes */
     for (int64_t first = 0; first < g->m; first += chunk) {
         int64_t tokens = least(chunk, g->m - first), steps = pairs ? (tokens + 1) / 2 : tokens;
-        Chunk dy = chunk_of(g, g->dy, g->n, first, tokens, n0, n_live, ROWS, dy_panel);
-        Chunk x = chunk_of(g, g->x, g->k, first, tokens, k0, k_live, LANES, x_panel);
+        Chunk dy = chunk_of(g, g->dy, g->dy_pairs, g->n, first, tokens, n0, n_live, ROWS, dy_panel);
+        Chunk x = chunk_of(g, g->x, g->x_pairs, g->k, first, tokens, k0, k_live, LANES, x_panel);
         for (int64_t n = 0; n < n_live; n += ROWS, x.ahead = 0) /* x is fetched once */
             tile_of(steps, vectors, pairs, (Chunk){dy.data + n, dy.stride, dy.ahead}, x, n_live - n, k_live,
                     g->add || first > 0, g->dw + (n0 + n) * g->k + k0, g->k);
@@ -201,25 +211,69 @@ static void gradient_tasks(const void *job, int64_t first, int64_t last)
         gradient_tile(g, task / g->strips, task % g->strips);
 }
 
+/* Tokens that are woven at a time: about SPAN_BYTES of pairs, in whole chunks. */
+static int64_t span_of(int64_t m, int64_t n, int64_t k)
+{
+    int64_t chunks = SPAN_BYTES / (2 * TOKENS * 2 * (padded(n) + padded(k)));
+    return least((chunks < 1 ? 1 : chunks) * 2 * TOKENS, m);
+}
+
+size_t LEVEL(linear_weight_gradient_scratch)(int64_t m, int64_t n, int64_t k)
+{
+    return HAS_PAIRS ? (size_t)((span_of(m, n, k) + 1) / 2 * (padded(n) + padded(k))) * sizeof(float) : 0;
+}
+
+/* The tasks of all tokens that g knows. */
+static void run_tasks(const Exec *exec, Gradient *g)
+{
+    int64_t vectors = (g->k + LANES - 1) / LANES;
+    g->strips = (vectors + VECTORS - 1) / VECTORS;
+    g->vectors = (vectors + g->strips - 1) / g->strips;
+    g->strips = (vectors + g->vectors - 1) / g->vectors;
+    /* Large groups read x less often, but there should be some eight tasks to share. */
+    int64_t blocks = (g->n + ROWS - 1) / ROWS, most = GROUP / ROWS, wanted = blocks * g->strips / 8;
+    int64_t fewest = g->half ? LANES / ROWS : 1; /* a panel has whole vectors */
+    g->group = least(wanted < fewest ? fewest : wanted, most) * ROWS;
+    g->groups = (g->n + g->group - 1) / g->group;
+    parallel_pieces(exec, g->groups * g->strips, 1, g->m * g->n * g->k / 16, gradient_tasks, g);
+}
+
+static Rows from_token(Rows x, int64_t token)
+{
+    x.data = (char *)x.data + token * x.stride * (int64_t)dtype_bytes(x.type);
+    return x;
+}
+
+/* A span after the other: woven by all threads, then multiplied by all. */
+static void gradient_in_pairs(const Exec *exec, const Gradient *whole)
+{
+    int64_t span = span_of(whole->m, whole->n, whole->k), width = padded(whole->n) + padded(whole->k);
+    for (int64_t first = 0; first < whole->m; first += span) {
+        Gradient g = *whole;
+        g.m = least(span, whole->m - first);
+        g.dy = from_token(whole->dy, first);
+        g.x = from_token(whole->x, first);
+        g.add = whole->add || first > 0;
+        g.dy_pairs = exec->scratch;
+        g.x_pairs = g.dy_pairs + (g.m + 1) / 2 * padded(g.n);
+        parallel_pieces(exec, (g.m + 1) / 2, 1 + PIECE / width, (g.m + 1) / 2 * width * 4, weave, &g);
+        run_tasks(exec, &g);
+    }
+}
+
 void LEVEL(linear_weight_gradient)(const Exec *exec, int64_t m, int64_t n, int64_t k, Rows dy, Rows x, bool add,
                                    float *dw)
 {
     rows_check(dy, "linear_weight_gradient");
     rows_check(x, "linear_weight_gradient");
     Gradient g = {.m = m, .n = n, .k = k, .dy = dy, .x = x, .add = add, .dw = dw};
+    g.half = dy.type == BF16 || x.type == BF16;
     if (m == 0 && !add)
         memset(dw, 0, (size_t)(n * k) * sizeof *dw);
     if (m == 0 || n == 0 || k == 0)
         return;
-    g.half = dy.type == BF16 || x.type == BF16;
-    int64_t vectors = (k + LANES - 1) / LANES;
-    g.strips = (vectors + VECTORS - 1) / VECTORS;
-    g.vectors = (vectors + g.strips - 1) / g.strips;
-    g.strips = (vectors + g.vectors - 1) / g.vectors;
-    /* Large groups read x less often, but there should be some eight tasks to share. */
-    int64_t blocks = (n + ROWS - 1) / ROWS, most = GROUP / ROWS, wanted = blocks * g.strips / 8;
-    int64_t fewest = g.half ? LANES / ROWS : 1; /* a panel has whole vectors */
-    g.group = least(wanted < fewest ? fewest : wanted, most) * ROWS;
-    g.groups = (n + g.group - 1) / g.group;
-    parallel_pieces(exec, g.groups * g.strips, 1, m * n * k / 16, gradient_tasks, &g);
+    if (HAS_PAIRS && g.half)
+        gradient_in_pairs(exec, &g);
+    else
+        run_tasks(exec, &g);
 }
