@@ -10,11 +10,12 @@ static Tensor *gradient_make(Tape *t, Tensor *x)
     return x->gradient;
 }
 
-/* A gradient that others share must not be written: its owner gets a copy. */
-static void gradient_unshare(Tape *t, Tensor *x)
+/* A gradient that others share must not be written: its owner gets a copy. With `out` alone it may. */
+static void gradient_unshare(Tape *t, Tensor *x, const Tensor *out)
 {
     Tensor *old = x->gradient;
-    if (x->param || old->storage->refs == 1)
+    bool with_out = out && out->gradient && out->gradient->storage == old->storage && old->storage->refs == 2;
+    if (x->param || old->storage->refs == 1 || with_out)
         return;
     Tensor *copy = gradient_make(t, x);
     KERNEL(t, elementwise, scale, 1, tensor_count(x), 1.0f, ((Rows){old->data, tensor_count(x), old->type}), false,
@@ -107,6 +108,11 @@ static void gradient_complete(Tape *t, Tensor *owner)
 
 Slot gradient_slot(Tape *t, Tensor *x)
 {
+    return gradient_slot_over(t, x, NULL);
+}
+
+Slot gradient_slot_over(Tape *t, Tensor *x, const Tensor *out)
+{
     if (!x || !x->needs_gradient)
         return (Slot){0};
     Tensor *owner = x->root ? x->root : x;
@@ -115,7 +121,7 @@ Slot gradient_slot(Tape *t, Tensor *x)
     if (!owner->gradient)
         gradient_make(t, owner);
     else if (present)
-        gradient_unshare(t, owner);
+        gradient_unshare(t, owner, out);
     bool first = !present && whole;
     if (!whole && owner->from_op && (!present || owner->cover.count))
         first = cover(owner, x);

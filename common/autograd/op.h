@@ -77,6 +77,9 @@ typedef struct Slot {
 } Slot;
 
 Slot gradient_slot(Tape *t, Tensor *x);
+/* The same for an op that has read a row of `out`'s gradient for the last time when it writes that row of x's: where the
+ * two are one piece of memory (out was added to x), the sum is made in place. */
+Slot gradient_slot_over(Tape *t, Tensor *x, const Tensor *out);
 
 /* For a kernel that has one flag for several gradients: adds to all or to none. Returns the flag; slots that are overwritten
  * while others are added to are zeroed first. */

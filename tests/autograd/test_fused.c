@@ -6,8 +6,8 @@
 
 enum { LEAVES = 7 };
 
-/* Wide enough for panels of 64 rows, and rows that do not fill the last one. */
-enum { ROWS = 150, IN = 24, WIDTH = 4096, OUT = 40 };
+/* Wide enough for panels of 256 rows, and rows that do not fill the last one. */
+enum { ROWS = 600, IN = 24, WIDTH = 4096, OUT = 40 };
 
 static const Shape shapes[LEAVES] = {
     {3, {2, ROWS / 2, IN}}, {1, {IN}}, {1, {IN}}, {2, {WIDTH, IN}}, {1, {WIDTH}}, {2, {OUT, WIDTH}}, {1, {OUT}},
