@@ -265,11 +265,21 @@ static inline Vec vec_exp(Vec x)
     return vec_select(x < low, vec_set(0.0f), y);
 }
 
-/* 2^x to 2 ulp for x < 127: n is x rounded to an integer, a polynomial of degree 5 in x - n (minimax, 9e-8), and n added
- * to the exponent's bits. From -127 down it is 0; between -127 and -126 it is not accurate, but below 2^-125. NaN stays
- * NaN. */
+/* 2^x to 2 ulp for x < 127, 0 below -150. In between are numbers below 2^-125 that are not accurate. NaN stays NaN.
+ * 2^n, n an integer, times a polynomial of degree 5 in r = x - n (minimax, 9e-8); AVX-512 has both ends as instructions,
+ * for r in [0, 1), which the others leave in [-1/2, 1/2]. */
 static inline Vec vec_exp2(Vec x)
 {
+#if defined(__AVX512F__)
+    Vec r = (Vec)_mm512_reduce_ps((__m512)x, _MM_FROUND_TO_NEG_INF);
+    Vec p = vec_set(1.8671300717e-3f);
+    p = p * r + 9.0170303173e-3f;
+    p = p * r + 5.5799913109e-2f;
+    p = p * r + 2.4016445015e-1f;
+    p = p * r + 6.9315131180e-1f;
+    p = p * r + 1.0f;
+    return (Vec)_mm512_scalef_ps((__m512)p, (__m512)x);
+#else
     x = vec_max(vec_set(-127.0f), x);
     Vec shifted = x + 12582912.0f; /* 1.5 * 2^23: rounds to the nearest integer, and leaves it in the low bits */
     Vec r = x - (shifted - 12582912.0f);
@@ -280,4 +290,5 @@ static inline Vec vec_exp2(Vec x)
     p = p * r + 6.9314697760e-1f;
     p = p * r + 1.0f;
     return (Vec)((VecWord)p + ((VecWord)shifted << 23));
+#endif
 }
