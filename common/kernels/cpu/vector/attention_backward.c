@@ -9,17 +9,8 @@
  * of keys dk and dv, at 7 products instead of 5. Both add in the same order (samples, heads, tiles, keys), so the result
  * does not depend on which of them ran. */
 #include "common/base/error.h"
-#include "common/kernels/cpu/vector/attention_tile.h"
+#include "common/kernels/cpu/vector/attention_backward.h"
 #include <omp.h>
-
-typedef struct Backward {
-    const AttentionShape *shape;
-    HeadRows q, k, v, o, d_o, dq, dk, dv;
-    const float *lse, *dlse;
-    bool add;
-    ScoreTable dbias;
-    bool halves; /* products are of pairs of bf16 */
-} Backward;
 
 /* How one pass is cut into units: unit (c, g, x) has the samples c, c + batches, ..., the g-th of `heads` equal groups
  * of heads, and the x-th part of the tiles or of the keys. */
@@ -41,24 +32,6 @@ typedef struct Sums {
     float *rows;
     int64_t step;
 } Sums;
-
-/* The buffers of one thread. */
-typedef struct Work {
-    Scoring scoring; /* its scores become p */
-    Gathered values;
-    Gathered woven_keys;       /* where products are of pairs; else the keys of `scoring` do */
-    float *rows;               /* [TILE_QUERIES][padded(larger(d, e))] */
-    float *q_rows;             /* [TILE_QUERIES][padded(d)], times scale; or woven */
-    float *do_rows;            /* [TILE_QUERIES][padded(e)]; or woven */
-    float *do_lanes;           /* [terms(e)][TILE_QUERIES] */
-    float *ds;                 /* [TILE_KEYS][TILE_QUERIES]: first dp; of pairs every row is half full */
-    float *woven_ds;           /* [TILE_KEYS / 2][TILE_QUERIES] */
-    float *dq;                 /* [d][TILE_QUERIES] */
-    float *dq_rows;            /* [FEW][padded(d)] */
-    float *dk, *dv;            /* [heads of the unit][keys of the unit][padded(d or e)] */
-    Statistics stats;          /* of the tile at hand */
-    float delta[TILE_QUERIES]; /* D of the tile at hand */
-} Work;
 
 static int64_t common_divisor(int64_t a, int64_t b)
 {
@@ -97,116 +70,6 @@ size_t LEVEL(attention_backward_scratch)(const Exec *exec, const AttentionShape 
     Work w;
     size_t floats = cut_work(s, false, NULL, &w), halves = cut_work(s, true, NULL, &w);
     return (floats > halves ? floats : halves) * (size_t)exec->threads;
-}
-
-static void find_delta(const Backward *x, const Tile *t, Work *w)
-{
-    const AttentionShape *s = x->shape;
-    const float *dlse = x->dlse ? x->dlse + (t->batch * s->q_heads + t->head) * s->queries + t->first : NULL;
-    int64_t step, width = s->value_width, wide = padded(width);
-    const float *o = LEVEL(rows_see)(x->o, t->batch, t->head, t->first, t->count, width, w->rows, &step);
-    for (int64_t i = 0; i < t->lanes; i++) {
-        float sum = 0;
-        if (i < t->count) {
-            Vec sums = vec_set(0);
-            for (int64_t c = 0; c < width; c += LANES)
-                sums += vec_load_upto(o + i * step + c, width - c, 0) *
-                        vec_load_upto(w->do_rows + i * wide + c, width - c, 0);
-            sum = vec_sum(sums) - (dlse ? dlse[i] : 0);
-        }
-        w->delta[i] = sum;
-    }
-}
-
-/* What products of floats want of the tile. */
-static void load_floats(const Backward *x, const Tile *t, bool lanes, Work *w)
-{
-    const AttentionShape *s = x->shape;
-    int64_t d = padded(s->width), e = padded(s->value_width), step;
-    const float *q = LEVEL(rows_see)(x->q, t->batch, t->head, t->first, t->count, s->width, w->q_rows, &step);
-    if (lanes) {
-        LEVEL(rows_copy)(q, step, t->count, s->width, s->scale * LOG2_E, w->rows);
-        LEVEL(lanes_from_rows)(w->rows, d, t->count, t->columns, s->width, w->scoring.queries);
-        LEVEL(lanes_from_rows)(w->do_rows, e, t->count, t->columns, s->value_width, w->do_lanes);
-    }
-    LEVEL(rows_copy)(q, step, t->count, s->width, s->scale, w->q_rows);
-}
-
-/* The same for products of pairs. */
-static void load_pairs(const Backward *x, const Tile *t, Work *w)
-{
-    const AttentionShape *s = x->shape;
-    int64_t d = s->width, e = s->value_width;
-    LEVEL(halves_copy)(x->q, t->batch, t->head, t->first, t->count, d, w->rows);
-    LEVEL(lanes_from_rows)(w->rows, step_of(HALVES, d), t->count, t->columns, terms(true, d), w->scoring.queries);
-    LEVEL(halves_copy)(x->d_o, t->batch, t->head, t->first, t->count, e, w->rows);
-    LEVEL(lanes_from_rows)(w->rows, step_of(HALVES, e), t->count, t->columns, terms(true, e), w->do_lanes);
-    LEVEL(halves_weave)(x->q, t->batch, t->head, t->first, t->count, d, w->q_rows);
-    LEVEL(halves_weave)(x->d_o, t->batch, t->head, t->first, t->count, e, w->do_rows);
-}
-
-/* Returns whether the tile has few queries and can be treated as such: then it has no lanes. */
-static bool load_tile(const Backward *x, Tile *t, Work *w)
-{
-    const AttentionShape *s = x->shape;
-    int64_t step;
-    const float *d_o =
-        LEVEL(rows_see)(x->d_o, t->batch, t->head, t->first, t->count, s->value_width, w->do_rows, &step);
-    LEVEL(rows_copy)(d_o, step, t->count, s->value_width, 1, w->do_rows);
-    find_delta(x, t, w);
-    bool exact = LEVEL(statistics_of_lse)(s, t, x->lse, &w->stats);
-    if (x->halves)
-        load_pairs(x, t, w);
-    else
-        load_floats(x, t, s->queries > FEW || !exact, w);
-    if (!exact)
-        LEVEL(statistics_again)(s, t, x->k, &w->scoring, &w->stats);
-    return exact && s->queries <= FEW;
-}
-
-/* p and ds of one key and the lanes from i on. */
-static inline void key_gradients(const Block *block, const Work *w, int64_t j, int64_t i, Vec *p, Vec *ds)
-{
-    Vec largest = vec_load(w->stats.largest + i), log_total = vec_load(w->stats.log_total + i);
-    *p = vec_exp2(vec_load(w->scoring.scores + j * TILE_QUERIES + i) * block->unit - largest - log_total);
-    *ds = *p * (vec_load(w->ds + j * TILE_QUERIES + i) - vec_load(w->delta + i));
-}
-
-/* Scores become p, and dp becomes ds. */
-static void score_gradients(const Tile *t, const Block *block, Work *w)
-{
-    for (int64_t i = 0; i < t->lanes; i += LANES) {
-        for (int64_t j = 0; j < block->count; j++) {
-            Vec p, ds;
-            key_gradients(block, w, j, i, &p, &ds);
-            vec_store(w->scoring.scores + j * TILE_QUERIES + i, p);
-            vec_store(w->ds + j * TILE_QUERIES + i, ds);
-        }
-    }
-}
-
-static void put_halves(float *row, int64_t i, Vec x)
-{
-    VecHalf halves = vec_to_half_fast(x);
-    memcpy((uint16_t *)row + i, &halves, sizeof halves);
-}
-
-/* The same where products are of pairs: rows of p and ds as bf16, in the place of the scores and of dp (a row's lanes are
- * read before they are written over), and ds woven. */
-static void score_gradients_in_pairs(const Tile *t, const Block *block, Work *w)
-{
-    for (int64_t i = 0; i < t->lanes; i += LANES) {
-        for (int64_t j = 0; j < block->count; j += 2) {
-            Vec p[2] = {vec_set(0), vec_set(0)}, ds[2] = {vec_set(0), vec_set(0)};
-            int64_t keys = smaller(2, block->count - j);
-            for (int64_t n = 0; n < keys; n++) {
-                key_gradients(block, w, j + n, i, &p[n], &ds[n]);
-                put_halves(w->scoring.scores + (j + n) * TILE_QUERIES, i, p[n]);
-                put_halves(w->ds + (j + n) * TILE_QUERIES, i, ds[n]);
-            }
-            vec_store(w->woven_ds + j / 2 * TILE_QUERIES + i, vec_pairs(ds[0], ds[1]));
-        }
-    }
 }
 
 /* ds of query i and the keys from `first` on, which follow each other at `step`. */
@@ -312,10 +175,7 @@ static void meet_block(const Backward *x, const Pass *pass, const Unit *u, const
      TILE_QUERIES, false);
     if (w->stats.recomputed && block.masked)
         LEVEL(tile_replace_blocked)(t, &block, w->scoring.mask, w->delta, w->ds); /* dp = D, so ds = 0 */
-    if (x->halves)
-        score_gradients_in_pairs(t, &block, w);
-    else
-        score_gradients(t, &block, w);
+    LEVEL(score_gradients)(x, t, &block, w);
     if (pass->dkv && x->dk.data) {
         Sums dk = sums_of(x, u, x->dk, t->batch, t->head / k_group, u->head / k_group, s->width, w->dk);
         LEVEL(tile_product)
@@ -404,7 +264,7 @@ static void run_tile(const Backward *x, const Pass *pass, const Unit *u, int64_t
     const AttentionShape *s = x->shape;
     Tile t;
     LEVEL(tile_start)(s, batch, head, index, &t);
-    bool few = load_tile(x, &t, w);
+    bool few = LEVEL(load_tile)(x, &t, w);
     if (pass->dq)
         start_dq(s, sum_begins(x, u, x->dq, batch), few, w);
     int64_t to = smaller(t.to, u->key_end), end;
