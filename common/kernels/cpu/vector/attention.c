@@ -55,10 +55,10 @@ static void load_queries(const AttentionShape *s, HeadRows q, const Tile *t, Wor
     (w->rows, step, t->count, t->columns, terms(w->scoring.halves, s->width), w->scoring.queries);
 }
 
-static void scale_sums(const Tile *t, int64_t width, const float *factors, float *sums)
+static void scale_sums(const Tile *t, int64_t lane, int64_t width, const float *factors, float *sums)
 {
     for (int64_t c = 0; c < width; c++) {
-        for (int64_t i = 0; i < t->lanes; i += LANES) {
+        for (int64_t i = lane; i < t->lanes; i += LANES) {
             float *sum = sums + c * TILE_QUERIES + i;
             vec_store(sum, vec_load(sum) * vec_load(factors + i));
         }
@@ -77,7 +77,7 @@ static void meet_keys_few(const Forward *f, const Tile *t, Work *w, Softmax *sta
     memset(w->sums, 0, (size_t)(t->count * padded(e)) * sizeof *w->sums);
     for (int64_t j = t->from; j < t->to; j = end) {
         int64_t key_step, value_step;
-        end = smaller(round_up(j + 1, TILE_KEYS), t->to);
+        end = block_end(t, j, t->to);
         const float *keys =
             LEVEL(rows_gather)(f->k, t->batch, k_head, j, end - j, d, s->keys, &w->scoring.keys, &key_step);
         const float *values =
@@ -106,14 +106,14 @@ static void meet_keys(const Forward *f, const Tile *t, int64_t from, int64_t to,
         float shrink[TILE_QUERIES];
         Block block;
         int64_t step;
-        end = smaller(round_up(j + 1, TILE_KEYS), to);
+        end = block_end(t, j, to);
         LEVEL(tile_scores)(s, t, f->k, j, end - j, &w->scoring, &block);
         if (LEVEL(tile_softmax)(t, &block, halves, state, w->scoring.scores, shrink) && j > from)
-            scale_sums(t, width, shrink, w->sums);
+            scale_sums(t, block.lane, width, shrink, w->sums);
         const float *values = LEVEL(rows_gather)(f->v, t->batch, v_head, j, end - j, width, s->keys, &w->values, &step);
         LEVEL(tile_product)
-        (halves, width, t->columns, terms(halves, end - j), values, 1, step, w->scoring.scores, TILE_QUERIES, w->sums,
-         TILE_QUERIES, j > from);
+        (halves, width, t->columns - block.lane, terms(halves, end - j), values, 1, step,
+         w->scoring.scores + block.lane, TILE_QUERIES, w->sums + block.lane, TILE_QUERIES, j > from);
     }
 }
 
@@ -125,7 +125,7 @@ static bool needs_all_keys(const AttentionShape *s, const Tile *t, const Softmax
     bool count = false;
     for (int64_t i = 0; i < t->count; i++)
         count = count || !(state->largest[i] - blocked > VANISHES);
-    return count && blocked >= LOWEST && (t->from > 0 || t->to < s->keys);
+    return count && blocked >= LOWEST && (t->from > 0 || t->all_to < s->keys);
 }
 
 /* Whether a row has met no key, where such a row is the mean of all. */
@@ -176,10 +176,13 @@ static void forward_tile(const Forward *f, int64_t task, Work *w)
     }
     load_queries(s, f->q, &t, w);
     meet_keys(f, &t, t.from, t.to, w, &state);
-    if (needs_all_keys(s, &t, &state))
+    t.whole = needs_all_keys(s, &t, &state);
+    if (t.whole)
         meet_keys(f, &t, 0, s->keys, w, &state);
-    if (has_empty_row(s, &t, &state) && LEVEL(tile_floor_empty)(&t, state.total))
+    if (has_empty_row(s, &t, &state) && LEVEL(tile_floor_empty)(&t, state.total)) {
+        t.whole = true;
         meet_keys(f, &t, 0, s->keys, w, &state);
+    }
     finish(f, &t, &state, false, w);
 }
 
@@ -221,6 +224,7 @@ static void probability_tile(const AttentionShape *s, HeadRows q, HeadRows k, co
     LEVEL(tile_start)(s, row / s->q_heads, row % s->q_heads, task % tiles, &t);
     Statistics stats;
     Block block;
+    t.whole = true;
     load_queries(s, q, &t, w);
     if (!LEVEL(statistics_of_lse)(s, &t, lse, &stats))
         LEVEL(statistics_again)(s, &t, k, &w->scoring, &stats);

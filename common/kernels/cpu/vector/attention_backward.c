@@ -146,16 +146,16 @@ static void end_sums(const Backward *x, const Unit *u, HeadRows gradient, int64_
 static void add_dq(const Backward *x, const Tile *t, const Block *block, Work *w)
 {
     const AttentionShape *s = x->shape;
-    const float *keys = block->keys, *ds = w->ds;
+    const float *keys = block->keys, *ds = w->ds + block->lane;
     int64_t step = block->key_step;
     if (x->halves) {
-        ds = w->woven_ds;
+        ds = w->woven_ds + block->lane;
         keys = LEVEL(rows_gather)(x->k, t->batch, t->head / (s->q_heads / s->k_heads), block->first, block->count,
                                   s->width, s->keys, &w->woven_keys, &step);
     }
     LEVEL(tile_product)
-    (x->halves, s->width, t->columns, terms(x->halves, block->count), keys, 1, step, ds, TILE_QUERIES, w->dq,
-     TILE_QUERIES, true);
+    (x->halves, s->width, t->columns - block->lane, terms(x->halves, block->count), keys, 1, step, ds, TILE_QUERIES,
+     w->dq + block->lane, TILE_QUERIES, true);
 }
 
 /* What one tile and the keys first .. first + count - 1 give to each gradient. */
@@ -164,34 +164,34 @@ static void meet_block(const Backward *x, const Pass *pass, const Unit *u, const
 {
     const AttentionShape *s = x->shape;
     int64_t v_group = s->q_heads / s->v_heads, k_group = s->q_heads / s->k_heads;
-    int64_t d = padded(s->width), e = padded(s->value_width), step, queries = terms(x->halves, t->count);
-    const float *p = w->scoring.scores, *ds = w->ds;
+    int64_t d = padded(s->width), e = padded(s->value_width), step;
     Block block;
     LEVEL(tile_scores)(s, t, x->k, first, count, &w->scoring, &block);
+    int64_t lane = block.lane, row = terms(x->halves, lane), depth = terms(x->halves, t->count) - row;
     const float *values =
         LEVEL(rows_gather)(x->v, t->batch, t->head / v_group, first, count, s->value_width, s->keys, &w->values, &step);
     LEVEL(tile_product)
-    (x->halves, count, t->columns, terms(x->halves, s->value_width), values, step, 1, w->do_lanes, TILE_QUERIES, w->ds,
-     TILE_QUERIES, false);
+    (x->halves, count, t->columns - lane, terms(x->halves, s->value_width), values, step, 1, w->do_lanes + lane,
+     TILE_QUERIES, w->ds + lane, TILE_QUERIES, false);
     if (w->stats.recomputed && block.masked)
         LEVEL(tile_replace_blocked)(t, &block, w->scoring.mask, w->delta, w->ds); /* dp = D, so ds = 0 */
     LEVEL(score_gradients)(x, t, &block, w);
     if (pass->dkv && x->dk.data) {
         Sums dk = sums_of(x, u, x->dk, t->batch, t->head / k_group, u->head / k_group, s->width, w->dk);
         LEVEL(tile_product)
-        (x->halves, count, round_up(s->width, NARROW), queries, ds, TILE_QUERIES, 1, w->q_rows, d,
+        (x->halves, count, round_up(s->width, NARROW), depth, w->ds + row, TILE_QUERIES, 1, w->q_rows + row * d, d,
          dk.rows + (first - u->key) * dk.step, dk.step, true);
     }
     if (pass->dkv && x->dv.data) {
         Sums dv = sums_of(x, u, x->dv, t->batch, t->head / v_group, u->head / v_group, s->value_width, w->dv);
         LEVEL(tile_product)
-        (x->halves, count, round_up(s->value_width, NARROW), queries, p, TILE_QUERIES, 1, w->do_rows, e,
-         dv.rows + (first - u->key) * dv.step, dv.step, true);
+        (x->halves, count, round_up(s->value_width, NARROW), depth, w->scoring.scores + row, TILE_QUERIES, 1,
+         w->do_rows + row * e, e, dv.rows + (first - u->key) * dv.step, dv.step, true);
     }
     if (pass->dq)
         add_dq(x, t, &block, w);
-    for (int64_t i = 0; pass->dbias && i < t->count; i++)
-        add_bias_gradient(x, t, i, first, count, ds + i, TILE_QUERIES);
+    for (int64_t i = lane; pass->dbias && i < t->count; i++)
+        add_bias_gradient(x, t, i, first, count, w->ds + i, TILE_QUERIES);
 }
 
 /* The same for a tile of few queries, whose scores are rows. */
@@ -269,7 +269,7 @@ static void run_tile(const Backward *x, const Pass *pass, const Unit *u, int64_t
         start_dq(s, sum_begins(x, u, x->dq, batch), few, w);
     int64_t to = smaller(t.to, u->key_end), end;
     for (int64_t j = larger(t.from, u->key); j < to; j = end) {
-        end = smaller(round_up(j + 1, TILE_KEYS), to);
+        end = block_end(&t, j, to);
         if (few)
             meet_block_few(x, pass, u, &t, j, end - j, w);
         else

@@ -75,7 +75,7 @@ static inline void key_gradients(const Block *block, const Work *w, int64_t j, i
 
 static void score_gradients_in_floats(const Tile *t, const Block *block, Work *w)
 {
-    for (int64_t i = 0; i < t->lanes; i += LANES) {
+    for (int64_t i = block->lane; i < t->lanes; i += LANES) {
         for (int64_t j = 0; j < block->count; j++) {
             Vec p, ds;
             key_gradients(block, w, j, i, &p, &ds);
@@ -94,7 +94,7 @@ static void put_halves(float *row, int64_t i, Vec x)
 /* A row's lanes are read before they are written over. */
 static void score_gradients_in_pairs(const Tile *t, const Block *block, Work *w)
 {
-    for (int64_t i = 0; i < t->lanes; i += LANES) {
+    for (int64_t i = block->lane; i < t->lanes; i += LANES) {
         for (int64_t j = 0; j < block->count; j += 2) {
             Vec p[2] = {vec_set(0), vec_set(0)}, ds[2] = {vec_set(0), vec_set(0)};
             int64_t keys = smaller(2, block->count - j);

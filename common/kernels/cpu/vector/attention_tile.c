@@ -33,7 +33,7 @@ void LEVEL(tile_start)(const AttentionShape *s, int64_t batch, int64_t head, int
     t->count = smaller(TILE_QUERIES, s->queries - t->first);
     t->lanes = round_up(t->count, LANES);
     t->columns = round_up(t->count, NARROW);
-    t->floored = false;
+    t->whole = t->floored = false;
     t->from = t->all_from = 0;
     t->to = t->all_to = s->keys;
     if (!s->causal && s->left < 0 && s->right < 0 && !s->key_lengths) {
@@ -112,6 +112,18 @@ static inline VecInt seen(const Tile *t, MaskBuffers m, int64_t j, int64_t row, 
     return m.keep ? inside & int_load(m.keep + row * TILE_QUERIES + i) : inside;
 }
 
+/* Of a block: the first lane of the tile that sees any of its keys, as far as a whole vector can be left out. The first
+ * block leaves none out, for it begins the sums. */
+static int64_t first_lane(const Tile *t, int64_t first, int64_t count)
+{
+    int64_t i = 0;
+    if (t->whole || first == t->from || first + count <= t->all_to)
+        return 0;
+    while (i < t->count - 1 && t->high[i] < first)
+        i++;
+    return i / LANES * LANES;
+}
+
 /* Scores become such in units of ln 2. */
 static void tile_mask(const AttentionShape *s, const Tile *t, const Block *block, MaskBuffers m, float *scores)
 {
@@ -122,7 +134,7 @@ static void tile_mask(const AttentionShape *s, const Tile *t, const Block *block
     if (m.keep)
         load_keep(s, t, first, keys, m.keep);
     for (int64_t j = 0; j < keys; j++) {
-        for (int64_t i = 0; i < t->lanes; i += LANES) {
+        for (int64_t i = block->lane; i < t->lanes; i += LANES) {
             float *score = scores + j * TILE_QUERIES + i;
             Vec x = vec_load(score) * block->unit;
             if (m.bias)
@@ -138,7 +150,7 @@ static void tile_mask(const AttentionShape *s, const Tile *t, const Block *block
 void LEVEL(tile_replace_blocked)(const Tile *t, const Block *block, MaskBuffers m, const float *other, float *values)
 {
     for (int64_t j = 0; j < block->count; j++) {
-        for (int64_t i = 0; i < t->lanes; i += LANES) {
+        for (int64_t i = block->lane; i < t->lanes; i += LANES) {
             float *value = values + j * TILE_QUERIES + i;
             VecInt live = seen(t, m, block->first + j, j, i);
             if (t->floored)
@@ -161,10 +173,11 @@ void LEVEL(tile_scores)(const AttentionShape *s, const Tile *t, HeadRows k, int6
     block->count = count;
     block->keys = LEVEL(rows_gather)(k, t->batch, head, first, count, s->width, s->keys, &w->keys, &block->key_step);
     block->masked = LEVEL(block_masked)(s, t, first, count);
+    block->lane = first_lane(t, first, count);
     block->unit = w->halves ? s->scale * LOG2_E : 1;
     LEVEL(tile_product)
-    (w->halves, count, t->columns, terms(w->halves, s->width), block->keys, block->key_step, 1, w->queries,
-     TILE_QUERIES, w->scores, TILE_QUERIES, false);
+    (w->halves, count, t->columns - block->lane, terms(w->halves, s->width), block->keys, block->key_step, 1,
+     w->queries + block->lane, TILE_QUERIES, w->scores + block->lane, TILE_QUERIES, false);
     if (block->masked) {
         tile_mask(s, t, block, w->mask, w->scores);
         block->unit = 1;
@@ -211,7 +224,7 @@ static inline Vec softmax_lanes(int64_t i, const Block *block, bool woven, Softm
 bool LEVEL(tile_softmax)(const Tile *t, const Block *block, bool woven, Softmax *state, float *scores, float *shrink)
 {
     bool shrinks = false;
-    for (int64_t i = 0; i < t->lanes; i += LANES) {
+    for (int64_t i = block->lane; i < t->lanes; i += LANES) {
         Vec before = vec_load(state->largest + i);
         vec_store(shrink + i, softmax_lanes(i, block, woven, state, scores));
         shrinks = shrinks || vec_any(vec_load(state->largest + i) > before);
@@ -247,6 +260,7 @@ void LEVEL(statistics_again)(const AttentionShape *s, Tile *t, HeadRows k, Scori
     float shrink[TILE_QUERIES];
     Block block;
     LEVEL(softmax_start)(&state);
+    t->whole = true;
     for (int64_t j = 0; j < s->keys; j += TILE_KEYS) {
         LEVEL(tile_scores)(s, t, k, j, smaller(TILE_KEYS, s->keys - j), w, &block);
         LEVEL(tile_softmax)(t, &block, false, &state, w->scores, shrink);

@@ -19,6 +19,7 @@
 enum {
     TILE_QUERIES = 64,
     TILE_KEYS = 96,
+    STRIP_KEYS = 16,               /* keys of a block which some queries do not see */
     FEW = 4,                       /* queries up to which lanes run along keys (attention_few.c) */
     NARROW = LANES < 8 ? LANES : 8 /* the narrowest product: columns come in multiples of it */
 };
@@ -35,6 +36,7 @@ typedef struct Tile {
                                `columns` hold numbers without a meaning */
     int64_t from, to;         /* keys before and behind which no query sees any; `from` is even */
     int64_t all_from, all_to; /* keys that every query sees, as far as causal, window and lengths go */
+    bool whole;               /* every key counts for every query, seen or not */
     bool floored;
     float floor[TILE_QUERIES];                     /* where `floored`: no score is below this */
     int32_t low[TILE_QUERIES], high[TILE_QUERIES]; /* the keys low .. high that a query sees */
@@ -74,6 +76,7 @@ typedef struct Block {
     int64_t first, count;
     const float *keys; /* row j of the block at j * key_step */
     int64_t key_step;
+    int64_t lane; /* queries of the tile before this one see none of the keys and are left out: a multiple of LANES */
     bool masked;
     float unit; /* a score times this is in units of ln 2 */
 } Block;
@@ -109,7 +112,7 @@ void LEVEL(tile_scores)(const AttentionShape *, const Tile *, HeadRows k, int64_
                         Block *block);
 
 void LEVEL(softmax_start)(Softmax *);
-/* Takes a block in: scores become 2^(score - largest), where `woven` as pairs, [terms(keys)][TILE_QUERIES]. What was
+/* Takes a block in, from its lane on: scores become 2^(score - largest), where `woven` as pairs, [terms(keys)][TILE_QUERIES]. What was
  * summed before must be multiplied by `shrink`; returns whether that is other than 1 anywhere. */
 bool LEVEL(tile_softmax)(const Tile *, const Block *, bool woven, Softmax *, float *scores, float *shrink);
 
@@ -213,6 +216,17 @@ static inline int64_t tiles_of(int64_t queries)
 static inline int64_t blocks_of(int64_t keys)
 {
     return (keys + TILE_KEYS - 1) / TILE_KEYS;
+}
+
+/* Where the block that begins with key j ends. Behind the keys that all queries see come narrow blocks, so that queries
+ * which see nothing of one can be left out. */
+static inline int64_t block_end(const Tile *t, int64_t j, int64_t to)
+{
+    int64_t seen = t->all_to / STRIP_KEYS * STRIP_KEYS, end = round_up(j + 1, TILE_KEYS);
+    bool strips = !t->whole && t->all_to < t->to && t->columns > LANES;
+    if (strips)
+        end = j < seen ? smaller(end, seen) : round_up(j + 1, STRIP_KEYS);
+    return smaller(end, to);
 }
 
 /* Where a row begins, in elements. */
