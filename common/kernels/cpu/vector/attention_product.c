@@ -1,4 +1,4 @@
-/* The one matrix product of attention, small enough for the first-level cache: a block of 4 rows by 4 vectors (or 8 by 2)
+/* The one matrix product of attention, small enough for the first-level cache: a block of 4 rows by 4 vectors (or 8 by 1)
  * of results stays in registers while the depth runs. Its terms are products of floats, or of pairs of bf16. */
 #include "common/kernels/cpu/vector/attention_tile.h"
 
@@ -10,8 +10,8 @@ enum {
     NARROW_ROWS = 8
 };
 
-/* How many rows a block has: few vectors leave registers for more of them. */
-#define ROWS(columns) (LANES == 16 && (columns) <= 2 ? 8 : 4)
+/* How many rows a block has: with one vector, 4 sums would wait for each other. */
+#define ROWS(columns) (LANES == 16 && (columns) == 1 ? 8 : 4)
 
 typedef float VecNarrow __attribute__((vector_size(NARROW * 4)));
 
