@@ -49,12 +49,6 @@ static Rows rows_of(const Tensor *x)
     return op_as_rows(x, &rows, &cols);
 }
 
-static Rows panel_of(Rows x, Panel p)
-{
-    x.data = (char *)x.data + p.first * x.stride * (int64_t)dtype_bytes(x.type);
-    return x;
-}
-
 static Rows room(Tape *t, DType type, int64_t rows, int64_t cols)
 {
     return rows_of(tensor_make(t, type, SHAPE(rows, cols)));
@@ -93,7 +87,7 @@ typedef struct Slots {
 /* What `up` read: the normalised rows once more, or x as it is. */
 static Rows normalised(Tape *t, const Half *c, Panel p, Rows room)
 {
-    Rows x = panel_of(rows_of(c->x), p), none = {0};
+    Rows x = rows_from(rows_of(c->x), p.first), none = {0};
     if (!c->norm.weight)
         return x;
     KERNEL(t, norm, layer_norm, p.rows, c->in, x, none, none, op_floats(c->norm.weight), op_floats(c->norm.bias),
@@ -116,7 +110,7 @@ static void product_gradients(Tape *t, Panel p, int64_t n, int64_t k, Rows dy, R
 /* From the gradient of y to that of up's results, through the second product and f. */
 static Rows back_through_down(Tape *t, const Half *c, Panel p, const Rooms *r, Rows dy, Slots *s)
 {
-    Rows hidden = panel_of(rows_of(c->hidden), p);
+    Rows hidden = rows_from(rows_of(c->hidden), p.first);
     Weight down = op_weight(c->down.weight);
     KERNEL(t, matmul, linear_input_gradient, p.rows, c->out, c->width, dy, &down, false, r->hidden);
     KERNEL(t, elementwise, unary_both, c->f, p.rows, c->width, r->hidden, hidden, r->active, r->hidden);
@@ -127,7 +121,7 @@ static Rows back_through_down(Tape *t, const Half *c, Panel p, const Rooms *r, R
 /* From the gradient of up's results to that of x. */
 static void back_through_up(Tape *t, const Half *c, Panel p, const Rooms *r, Rows dhidden, Slots *s)
 {
-    Rows dx = s->x.wanted ? panel_of(rows_of(&s->x.gradient), p) : (Rows){0};
+    Rows dx = s->x.wanted ? rows_from(rows_of(&s->x.gradient), p.first) : (Rows){0};
     Weight up = op_weight(c->up.weight);
     product_gradients(t, p, c->width, c->in, dhidden, normalised(t, c, p, r->normal), &s->up_weight, &s->up_bias);
     if (!c->norm.weight) {
@@ -137,7 +131,7 @@ static void back_through_up(Tape *t, const Half *c, Panel p, const Rooms *r, Row
     }
     KERNEL(t, matmul, linear_input_gradient, p.rows, c->width, c->in, dhidden, &up, false, r->dnormal);
     KERNEL_SCRATCH(t, norm, layer_norm_gradient_scratch, p.rows, c->in);
-    KERNEL(t, norm, layer_norm_gradient, p.rows, c->in, r->dnormal, panel_of(rows_of(c->x), p),
+    KERNEL(t, norm, layer_norm_gradient, p.rows, c->in, r->dnormal, rows_from(rows_of(c->x), p.first),
            op_floats(c->norm.weight), (float *)c->mean->data + p.first, (float *)c->rstd->data + p.first, s->x.add, dx,
            s->add_norm, s->gamma.gradient.data, s->beta.gradient.data);
     s->add_norm = true;
@@ -172,7 +166,7 @@ static void chain_backward(Tape *t, Node *n)
     Panel p = {0};
     do { /* once at least: gradients of no rows are zero */
         p.rows = MIN(most, c->rows - p.first);
-        Rows d = panel_of(dy, p);
+        Rows d = rows_from(dy, p.first);
         if (r.dy.data) {
             KERNEL(t, elementwise, scale, p.rows, c->out, 1.0f, d, false, r.dy);
             d = r.dy;

@@ -17,6 +17,13 @@ typedef struct Rows {
     DType type;
 } Rows;
 
+/* The same matrix from one of its rows on. */
+static inline Rows rows_from(Rows x, int64_t row)
+{
+    x.data = (char *)x.data + row * x.stride * (int64_t)dtype_bytes(x.type);
+    return x;
+}
+
 /* A weight matrix [n, k] as a layer stores it (out, in). `packed` is where a backend keeps its own rearranged copies:
  * NULL for a tensor that is not a parameter, which is then packed in each call. A copy is stale once `version` has
  * moved. */

@@ -10,7 +10,8 @@ typedef struct MatmulKernels {
     void (*linear_input_gradient)(const Exec *, int64_t m, int64_t n, int64_t k, Rows dy, const Weight *w, bool add,
                                   Rows dx);
 
-    /* dw[N,K] (+)= dy[M,N]^T x[M,K], contiguous fp32. Exec's scratch holds at least linear_weight_gradient_scratch bytes. */
+    /* dw[N,K] (+)= dy[M,N]^T x[M,K], contiguous fp32. Exec's scratch holds at least linear_weight_gradient_scratch
+     * bytes. */
     size_t (*linear_weight_gradient_scratch)(int64_t m, int64_t n, int64_t k);
     void (*linear_weight_gradient)(const Exec *, int64_t m, int64_t n, int64_t k, Rows dy, Rows x, bool add,
                                    float *dw);

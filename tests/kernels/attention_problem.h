@@ -251,3 +251,14 @@ static inline void problem_free(Problem *p)
     free(p->shape.bias.data);
     mem_free(p->dbias);
 }
+
+/* No keys, no queries, no samples. */
+static inline void check_emptiness(void (*check)(const Case *), EmptyRow empty_row)
+{
+    Case no_keys = plain_case(2, 5, 0, 2, 8), no_queries = plain_case(2, 0, 5, 2, 8),
+         no_batch = plain_case(0, 5, 5, 2, 8);
+    no_keys.empty_row = no_queries.empty_row = empty_row;
+    check(&no_keys);
+    check(&no_queries);
+    check(&no_batch);
+}

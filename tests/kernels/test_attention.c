@@ -165,12 +165,7 @@ static void test_nothing(void **state)
 {
     (void)state;
     for (int empty_row = 0; empty_row < 2; empty_row++) {
-        Case no_keys = plain_case(2, 5, 0, 2, 8), no_queries = plain_case(2, 0, 5, 2, 8),
-             no_batch = plain_case(0, 5, 5, 2, 8);
-        no_keys.empty_row = no_queries.empty_row = (EmptyRow)empty_row;
-        check(&no_keys);
-        check(&no_queries);
-        check(&no_batch);
+        check_emptiness(check, (EmptyRow)empty_row);
         Case no_width = plain_case(2, 5, 70, 2, 0), no_values = plain_case(2, 5, 70, 2, 8);
         no_values.value_width = 0;
         check(&no_width);

@@ -24,17 +24,7 @@ typedef struct Product {
     bool add;
 } Product;
 
-/* sum + a x, with the word a in every lane. */
-INLINE Vec add_term(const bool pairs, Vec sum, float a, Vec x)
-{
-#if HALF_PRODUCTS
-    if (pairs)
-        return (Vec)_mm512_dpbf16_ps((__m512)sum, (__m512bh)_mm512_set1_ps(a), (__m512bh)x);
-#endif
-    (void)pairs;
-    return sum + a * x;
-}
-
+/* vec_add_term of narrow vectors, with the word a in every lane. */
 INLINE VecNarrow add_term_narrow(const bool pairs, VecNarrow sum, float a, VecNarrow x)
 {
 #if HALF_PRODUCTS
@@ -64,7 +54,7 @@ INLINE void block(const bool pairs, const int rows, const int columns, const Pro
             Vec x = vec_load(b + n * LANES);
             UNROLL
             for (int r = 0; r < rows; r++)
-                sums[r][n] = add_term(pairs, sums[r][n], a[r * a_row], x);
+                sums[r][n] = vec_add_term(pairs, sums[r][n], vec_set(a[r * a_row]), x);
         }
     }
     UNROLL

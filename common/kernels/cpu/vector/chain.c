@@ -61,17 +61,11 @@ typedef struct Job {
     float *mean, *rstd;
 } Job;
 
-static Rows from_row(Rows x, int64_t row)
-{
-    x.data = (char *)x.data + row * x.stride * (int64_t)dtype_bytes(x.type);
-    return x;
-}
-
 /* What `up` reads: normalised rows, or x in the type of the products. */
 static Rows prepared(const Exec *one, const Job *j, int64_t first, int64_t rows, Rows room)
 {
     const Chain *c = j->c;
-    Rows x = from_row(j->x, first), none = {0};
+    Rows x = rows_from(j->x, first), none = {0};
     if (c->gamma) {
         LEVEL(norm_kernels)
             .layer_norm(one, rows, c->in, x, none, none, c->gamma, c->beta, c->eps, room,
@@ -91,12 +85,12 @@ static void forward_tile(void *context, int64_t index, int thread)
     const Exec one = {.threads = 1};
     int64_t first = index * j->tile, rows = least(j->tile, c->rows - first);
     Rooms r = rooms_of(c, j->tile, j->scratch + (size_t)thread * j->each);
-    Rows from = prepared(&one, j, first, rows, r.normal), y = from_row(j->y, first);
+    Rows from = prepared(&one, j, first, rows, r.normal), y = rows_from(j->y, first);
     if (!c->down) {
         row_product_run(&j->up, rows, from, y, thread);
         return;
     }
-    Rows hidden = j->hidden.data ? from_row(j->hidden, first) : r.hidden;
+    Rows hidden = j->hidden.data ? rows_from(j->hidden, first) : r.hidden;
     row_product_run(&j->up, rows, from, hidden, thread);
     LEVEL(elementwise_kernels).unary(&one, c->f, rows, c->width, hidden, r.active);
     row_product_run(&j->down, rows, r.active, y, thread);

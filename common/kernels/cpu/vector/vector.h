@@ -2,6 +2,7 @@
  * and every symbol that leaves it goes through LEVEL(). GCC's vector types say most of it; the functions below say the
  * rest. Nothing inline from outside this folder is used here, so no instruction of a level leaks into the base build. */
 #pragma once
+#include <stdbool.h>
 #include <stdint.h>
 #include <string.h>
 #include <immintrin.h>
@@ -221,6 +222,17 @@ static inline VecHalf vec_to_half_fast(Vec v)
 #else
     return vec_to_half(v);
 #endif
+}
+
+/* sum + a x; of pairs of bf16 (only where HALF_PRODUCTS) both products. `pairs` is a constant where this is called. */
+static inline __attribute__((always_inline)) Vec vec_add_term(const bool pairs, Vec sum, Vec a, Vec x)
+{
+#if HALF_PRODUCTS
+    if (pairs)
+        return (Vec)_mm512_dpbf16_ps((__m512)sum, (__m512bh)a, (__m512bh)x);
+#endif
+    (void)pairs;
+    return sum + a * x;
 }
 
 /* Pairs of bf16, (first[i], second[i]) in lane i: the first in the lower half of its 32 bits. */

@@ -4,7 +4,8 @@
  * already lie as an outer product wants them: a token's outputs side by side, and its inputs. So a tile of dw,
  * ROWS x (up to VECTORS vectors), stays in registers and takes one token after the other from where it lies. What does
  * not fill a tile is brought into a panel first; bf16 is woven into pairs of tokens, a span of them at a time, for the
- * instruction that multiplies and adds two at once. Each element of dw is a sum of TOKENS products, added to the sum of the chunks of tokens before. */
+ * instruction that multiplies and adds two at once. Each element of dw is a sum over a chunk of tokens, added to the
+ * sum of the chunks before. */
 #include "common/kernels/cpu/vector/rows.h"
 #include "common/kernels/cpu/vector/levels.h"
 
@@ -15,12 +16,6 @@ enum {
     GROUP = 64,          /* outputs of a task, at most */
     SPAN_BYTES = 1 << 20 /* of the pairs of both factors */
 };
-
-#ifdef __AVX512BF16__
-enum { HAS_PAIRS = 1 };
-#else
-enum { HAS_PAIRS = 0 };
-#endif
 
 typedef struct Gradient {
     int64_t m, n, k;
@@ -38,18 +33,6 @@ typedef struct Chunk {
     const float *data;
     int64_t stride, ahead;
 } Chunk;
-
-/* acc + a b; of pairs, two products. */
-static inline __attribute__((always_inline)) Vec multiply_add(Vec acc, Vec a, Vec b, bool pairs)
-{
-#ifdef __AVX512BF16__
-    if (pairs)
-        return (Vec)_mm512_dpbf16_ps((__m512)acc, (__m512bh)a, (__m512bh)b);
-#else
-    (void)pairs;
-#endif
-    return acc + a * b;
-}
 
 /* The sum over a chunk for ROWS outputs and `vectors` vectors of inputs, added to or written over the rows of dw that
  * are live. */
@@ -78,7 +61,7 @@ static inline __attribute__((always_inline)) void tile(int64_t steps, int vector
             Vec output = vec_set(dy_row[i]);
 #pragma GCC unroll 3
             for (int j = 0; j < vectors; j++)
-                sum[i][j] = multiply_add(sum[i][j], output, inputs[j], pairs);
+                sum[i][j] = vec_add_term(pairs, sum[i][j], output, inputs[j]);
         }
     }
 #pragma GCC unroll 8
@@ -97,7 +80,7 @@ static void tile_of(int64_t steps, int64_t vectors, bool pairs, Chunk dy, Chunk 
                     int64_t live_columns, bool add, float *dw, int64_t stride)
 {
 #define TILE(v, p) tile(steps, v, p, dy, x, live_rows, live_columns, add, dw, stride)
-    if (HAS_PAIRS && pairs)
+    if (HALF_PRODUCTS && pairs)
         vectors == 3 ? TILE(3, true) : vectors == 2 ? TILE(2, true) : TILE(1, true);
     else
         vectors == 3 ? TILE(3, false) : vectors == 2 ? TILE(2, false) : TILE(1, false);
@@ -220,7 +203,7 @@ static int64_t span_of(int64_t m, int64_t n, int64_t k)
 
 size_t LEVEL(linear_weight_gradient_scratch)(int64_t m, int64_t n, int64_t k)
 {
-    return HAS_PAIRS ? (size_t)((span_of(m, n, k) + 1) / 2 * (padded(n) + padded(k))) * sizeof(float) : 0;
+    return HALF_PRODUCTS ? (size_t)((span_of(m, n, k) + 1) / 2 * (padded(n) + padded(k))) * sizeof(float) : 0;
 }
 
 /* The tasks of all tokens that g knows. */
@@ -238,12 +221,6 @@ static void run_tasks(const Exec *exec, Gradient *g)
     parallel_pieces(exec, g->groups * g->strips, 1, g->m * g->n * g->k / 16, gradient_tasks, g);
 }
 
-static Rows from_token(Rows x, int64_t token)
-{
-    x.data = (char *)x.data + token * x.stride * (int64_t)dtype_bytes(x.type);
-    return x;
-}
-
 /* A span after the other: woven by all threads, then multiplied by all. */
 static void gradient_in_pairs(const Exec *exec, const Gradient *whole)
 {
@@ -251,8 +228,8 @@ static void gradient_in_pairs(const Exec *exec, const Gradient *whole)
     for (int64_t first = 0; first < whole->m; first += span) {
         Gradient g = *whole;
         g.m = least(span, whole->m - first);
-        g.dy = from_token(whole->dy, first);
-        g.x = from_token(whole->x, first);
+        g.dy = rows_from(whole->dy, first);
+        g.x = rows_from(whole->x, first);
         g.add = whole->add || first > 0;
         g.dy_pairs = exec->scratch;
         g.x_pairs = g.dy_pairs + (g.m + 1) / 2 * padded(g.n);
@@ -272,7 +249,7 @@ void LEVEL(linear_weight_gradient)(const Exec *exec, int64_t m, int64_t n, int64
         memset(dw, 0, (size_t)(n * k) * sizeof *dw);
     if (m == 0 || n == 0 || k == 0)
         return;
-    if (HAS_PAIRS && g.half)
+    if (HALF_PRODUCTS && g.half)
         gradient_in_pairs(exec, &g);
     else
         run_tasks(exec, &g);
