@@ -17,12 +17,24 @@ static void dropout_backward(Tape *t, Node *n)
            ((Rows){dx.gradient.data, count, n->out->type}));
 }
 
+/* With draws from outside the mask has to be kept: the way back cannot draw it again. */
+static Tensor *replayed_dropout(Tape *t, Tensor *x, float rate, uint32_t site)
+{
+    Random r = {.draw = tape_draw(t, site), .replay = t->replay};
+    Tensor *factors = tensor_make(t, F32, x->shape);
+    if (t->device != DEVICE_META)
+        for (int64_t i = 0; i < tensor_count(x); i++)
+            ((float *)factors->data)[i] = random_uniform(&r) >= (double)rate ? 1.0f / (1.0f - rate) : 0.0f;
+    return convert(t, multiply(t, x, factors), x->type);
+}
+
 Tensor *dropout(Tape *t, Tensor *x, float rate, uint32_t site)
 {
     if (!tape_training(t) || rate == 0)
         return x;
-    contract(!t->replay, "dropout cannot be replayed: drop_path can");
     contract(rate > 0 && rate < 1, "dropout: a rate of %g", (double)rate);
+    if (t->replay)
+        return replayed_dropout(t, x, rate, site);
     x = contiguous(t, x);
     OP_BEGIN(t, "dropout", x);
     DropoutArgs args = {tape_draw(t, site), rate};

@@ -86,7 +86,9 @@ Tensor *softmax(Tape *t, Tensor *x); /* over the last axis */
  * gets the softmax, without gradient. */
 Tensor *soft_cross_entropy(Tape *t, Tensor *logits, Tensor *targets, Tensor **probabilities);
 
-/* ---- Noise, active in the TRAIN phase only */
+/* ---- Noise, active in the TRAIN phase only; draws that are replayed (tape_replay) are taken an element each, in order */
+
+/* x / (1 - rate) where the draw u >= rate, else 0: a keep mask of 0 and 1 can be replayed as it is. */
 Tensor *dropout(Tape *t, Tensor *x, float rate, uint32_t site);
 
 /* Stochastic depth: each sample (axis 0) is x / keep with probability keep = 1 - rate, else 0. (timm's DropPath:

@@ -2,14 +2,25 @@
 
 #include <math.h>
 
-Linear linear_new(Params *p, const char *name, int64_t in, int64_t out, bool bias, Init weight)
+static Linear add_linear(Params *p, const char *name, int64_t in, int64_t out, bool bias, Init weight, Init first_bias)
 {
     params_enter(p, "%s", name);
     Linear l = {.weight = params_add(p, "weight", SHAPE(out, in), weight)};
     if (bias)
-        l.bias = params_add(p, "bias", SHAPE(out), INIT_ZEROS);
+        l.bias = params_add(p, "bias", SHAPE(out), first_bias);
     params_leave(p);
     return l;
+}
+
+Linear linear_new(Params *p, const char *name, int64_t in, int64_t out, bool bias, Init weight)
+{
+    return add_linear(p, name, in, out, bias, weight, INIT_ZEROS);
+}
+
+Linear linear_torch_new(Params *p, const char *name, int64_t in, int64_t out, bool bias)
+{
+    Init init = {INIT_UNIFORM, 1.0 / sqrt((double)in)};
+    return add_linear(p, name, in, out, bias, init, init);
 }
 
 Tensor *linear(Tape *t, const Linear *l, Tensor *x)

@@ -8,6 +8,8 @@
 
 /* ---- y = x W^T + b */
 Linear linear_new(Params *p, const char *name, int64_t in, int64_t out, bool bias, Init weight);
+/* As torch begins: weight and bias uniform +-1/sqrt(in). */
+Linear linear_torch_new(Params *p, const char *name, int64_t in, int64_t out, bool bias);
 Tensor *linear(Tape *t, const Linear *l, Tensor *x);
 Tensor *linear_inner(Tape *t, const Linear *l, Tensor *x);
 

@@ -18,6 +18,7 @@ struct Golden {
         Tensor *tensor;
     } inputs[32];
     int input_count;
+    RandomReplay replay;
     const Node *config;
 };
 
@@ -267,6 +268,36 @@ Tensor *golden_input(Golden *g, const char *name, Error *e)
         g->inputs[g->input_count++].tensor = tape_keep(g->tape, x);
     }
     return x;
+}
+
+bool golden_replay(Golden *g, int n, const char *const *names, Error *e)
+{
+    int64_t count = 0;
+    Shape shape;
+    float *all = NULL;
+    for (int i = 0; i < n; i++) {
+        const float *values = golden_values(g, names[i], F32, &shape, e);
+        if (!values) {
+            mem_free(all);
+            return false;
+        }
+        all = mem_resize(all, (size_t)(count + shape_count(shape)) * sizeof *all);
+        memcpy(all + count, values, (size_t)shape_count(shape) * sizeof *all);
+        count += shape_count(shape);
+    }
+    *array_add(&g->values) = all;
+    g->replay = (RandomReplay){.values = all, .count = count};
+    tape_replay(g->tape, &g->replay);
+    return true;
+}
+
+void golden_replay_end(Golden *g)
+{
+    const RandomReplay *r = &g->replay;
+    tape_replay(g->tape, NULL);
+    if (r->overrun || r->used != r->count)
+        golden_mismatch(g, "draws: %lld of the %lld that the inputs hold were used%s", (long long)r->used,
+                        (long long)r->count, r->overrun ? ", and more were asked for" : "");
 }
 
 void golden_unused(Golden *g, const char *name, const char *reason)

@@ -34,6 +34,11 @@ bool golden_params(Golden *g, Params *p, Error *e);
 Tensor *golden_input(Golden *g, const char *name, Error *e);
 const void *golden_values(Golden *g, const char *name, DType type, Shape *shape, Error *e);
 bool golden_has_input(const Golden *g, const char *name);
+
+/* The draws of the coming forward, in its order: input/NAME of each name in turn, uniform numbers or keep masks of 0 and 1.
+ * golden_replay_end ends it; a number left over or missing is a mismatch. */
+bool golden_replay(Golden *g, int n, const char *const *names, Error *e);
+void golden_replay_end(Golden *g);
 void golden_unused(Golden *g, const char *name,
                    const char *reason); /* an input that a correct run rightly leaves alone */
 

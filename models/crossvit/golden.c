@@ -57,23 +57,16 @@ static bool forward_drop_path(Golden *g, Error *e)
 {
     enum { MOST_SITES = 4096 };
     Loaded l = {0};
-    Shape shape;
     if (!golden_config(g, &crossvit_config_table, &l.config))
         return true;
-    const float *u = golden_values(g, "u", F32, &shape, e);
-    bool good = u && load_model(g, &l, e);
+    bool good = load_model(g, &l, e) && golden_replay(g, 1, (const char *const[]){"u"}, e);
     if (good) {
         float *rates = mem_new(MOST_SITES * sizeof *rates);
         int sites = crossvit_drop_path_rates(&l.config, rates, MOST_SITES);
         golden_output_values(g, "rates", F32, SHAPE(sites), rates);
         mem_free(rates);
-        RandomReplay replay = {.values = u, .count = shape_count(shape)};
-        tape_replay(golden_tape(g), &replay);
         good = compare_forward(g, &l, e);
-        tape_replay(golden_tape(g), NULL);
-        if (good && (replay.overrun || replay.used != replay.count))
-            golden_mismatch(g, "input/u: %lld numbers were used of %lld", (long long)replay.used,
-                            (long long)replay.count);
+        golden_replay_end(g);
     }
     loaded_free(&l);
     return good;

@@ -357,6 +357,27 @@ static Tensor *run_dropout(Tape *t, Tensor *const *in)
     return dropout(t, in[0], 0.4f, 77);
 }
 
+/* Draws from outside: every third value goes. */
+static Tensor *run_replayed_dropout(Tape *t, Tensor *const *in)
+{
+    int64_t count = tensor_count(in[0]);
+    float *draws = mem_new((size_t)(count + 1) * sizeof *draws);
+    for (int64_t i = 0; i < count; i++)
+        draws[i] = i % 3 ? 0.4f : 0.39f;
+    RandomReplay replay = {.values = draws, .count = count};
+    tape_replay(t, &replay);
+    Tensor *y = dropout(t, in[0], 0.4f, 77);
+    tape_replay(t, NULL);
+    mem_free(draws);
+    return y;
+}
+
+static void every_third_dropped(const Values *in, double *y)
+{
+    for (int64_t i = 0; i < shape_count(in->shape); i++)
+        y[i] = i % 3 ? in->x[i] / (1.0 - 0.4) : 0;
+}
+
 static Tensor *run_drop_path(Tape *t, Tensor *const *in)
 {
     return drop_path(t, in[0], 0.4f, 77);
@@ -491,5 +512,6 @@ static const OpCase op_cases[] = {
      .run = run_soft_cross_entropy,
      .reference = cross_entropies},
     {.op = "dropout", .in = {X}, .run = run_dropout},
+    {.op = "dropout", .variant = "replayed", .in = {X}, .run = run_replayed_dropout, .reference = every_third_dropped},
     {.op = "drop_path", .in = {X}, .run = run_drop_path},
 };

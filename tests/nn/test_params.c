@@ -51,6 +51,28 @@ static void names_and_places(void **state)
     params_free(p);
 }
 
+/* As torch.nn.Linear: +-1/sqrt(in) bounds weight and bias, and both come near it. */
+static void torch_linear_begins_within_its_bound(void **state)
+{
+    (void)state;
+    Params *p = params_new();
+    linear_torch_new(p, "fc", 16, 500, true);
+    linear_torch_new(p, "bare", 16, 2, false);
+    params_allocate(p, true, 1, test_backend());
+    assert_null(params_find(p, "bare.bias"));
+    static const char *const names[] = {"fc.weight", "fc.bias"};
+    for (int i = 0; i < COUNT_OF(names); i++) {
+        const Tensor *x = &params_find(p, names[i])->value;
+        float most = 0, least = 0;
+        for (int64_t k = 0; k < tensor_count(x); k++) {
+            most = fmaxf(most, ((float *)x->data)[k]);
+            least = fminf(least, ((float *)x->data)[k]);
+        }
+        assert_true(most <= 0.25f && most > 0.24f && least >= -0.25f && least < -0.24f);
+    }
+    params_free(p);
+}
+
 static void declares_twice(void *argument)
 {
     (void)argument;
@@ -317,6 +339,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(names_and_places),
+        cmocka_unit_test(torch_linear_begins_within_its_bound),
         cmocka_unit_test(broken_contracts),
         cmocka_unit_test(first_values_depend_on_seed_and_name_alone),
         cmocka_unit_test(first_values_are_distributed_as_asked),
