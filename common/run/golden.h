@@ -26,12 +26,15 @@ bool golden_training(const Golden *g); /* metadata mode: train */
 /* Binds the whole config; a key that the table does not know is a mismatch, and false is returned (without a line). */
 bool golden_config(Golden *g, const ConfigTable *table, void *config);
 
-/* Loads param/..., all of which must be in the model, and all the model's in the file. */
+/* Loads param/..., all of which must be in the model, and all the model's in the file (a shared one under any of its
+ * names). Parameters, gradients and updated buffers are compared in their stored form. */
 bool golden_params(Golden *g, Params *p, Error *e);
 
 /* input/NAME on the tape as float32 (its gradient wanted if the file has one to compare); the raw values (float32, int64 or
  * uint8, as stored) on the host with golden_values, which lives as long as g. NULL with a line if it is missing. */
 Tensor *golden_input(Golden *g, const char *name, Error *e);
+/* The same for integers: I64 (tokens, labels), I32 or U8 (masks), as stored or converted. No gradient. */
+Tensor *golden_integers(Golden *g, const char *name, DType type, Error *e);
 const void *golden_values(Golden *g, const char *name, DType type, Shape *shape, Error *e);
 bool golden_has_input(const Golden *g, const char *name);
 
@@ -42,7 +45,7 @@ void golden_replay_end(Golden *g);
 void golden_unused(Golden *g, const char *name,
                    const char *reason); /* an input that a correct run rightly leaves alone */
 
-/* Compares output/NAME (loss/NAME). */
+/* Compares output/NAME (loss/NAME). One value may be of rank 0 or 1. */
 void golden_output(Golden *g, const char *name, Tensor *x);
 void golden_output_values(Golden *g, const char *name, DType type, Shape shape, const void *values);
 __attribute__((format(printf, 2, 3))) void golden_mismatch(Golden *g, const char *format,
@@ -53,3 +56,6 @@ void golden_loss(Golden *g, const char *name, float value);
  * compares grad/... of the parameters (p may be NULL) and grad_input/... of the inputs. The last thing that an entry does with
  * its tensors: the tape is reset, and the model may go. */
 void golden_backward(Golden *g, int n, const char *const *names, Tensor *const *outputs, Params *p);
+
+/* Compares output/updated.NAME with what parameters and buffers hold now: after the update that follows a step. */
+void golden_updated(Golden *g, Params *p);

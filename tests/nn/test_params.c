@@ -335,9 +335,155 @@ static void everything_survives_a_file(void **state)
     params_free(q);
 }
 
+/* ---- Stored forms, aliases, types */
+
+static void fill_with_sums(Random *r, Shape shape, float *x)
+{
+    for (int64_t i = 0; i < shape_count(shape); i++)
+        x[i] = (float)random_uniform(r) + (float)shape.rank;
+}
+
+/* A TensorFlow-like model: a kernel [2,3] (ours [3,2]), a stack of them, a shared table, a scalar, nothing, a flag. */
+typedef struct Tf {
+    Params *params;
+    Tensor *kernel, *stack, *table, *scalar, *nothing, *flag, *copy;
+} Tf;
+
+static Tf tf_new(uint32_t seed)
+{
+    Tf m = {.params = params_new()};
+    params_separator(m.params, "/");
+    params_enter(m.params, "body");
+    m.kernel = params_add(m.params, "dense/kernel", SHAPE(3, 2), (Init){INIT_UNIFORM, 1});
+    m.stack = params_add(m.params, "stack", SHAPE(2, 3, 2), INIT_ZEROS);
+    m.table = params_add(m.params, "table", SHAPE(2), (Init){INIT_NORMAL, 1});
+    m.scalar = params_add(m.params, "scalar", (Shape){0}, (Init){INIT_NORMAL, 1});
+    m.nothing = params_add(m.params, "nothing", SHAPE(4, 0, 2), INIT_ZEROS);
+    m.flag = params_add_flags(m.params, "initted", SHAPE(1), (uint8_t)seed);
+    m.copy = params_add_buffer(m.params, "copy", SHAPE(2, 3, 2), INIT_ZEROS);
+    params_init_function(m.params, m.stack, fill_with_sums);
+    params_init_from(m.params, m.copy, m.stack);
+    params_store_transposed(m.params, m.kernel);
+    params_store_transposed(m.params, m.stack);
+    params_alias(m.params, "again", m.table);
+    params_leave(m.params);
+    params_allocate(m.params, true, seed, test_backend());
+    return m;
+}
+
+static TensorFile *tf_written(const Tf *m, const char *folder, float again)
+{
+    char *path = path_join(folder, "tf.safetensors");
+    Error e;
+    int count;
+    TensorToWrite *all = params_to_write(m->params, &count);
+    all = mem_resize(all, (size_t)(count + 1) * sizeof *all);
+    const float values[] = {((float *)m->table->data)[0], again};
+    all[count++] = (TensorToWrite){"body/again", F32, 1, {2}, values};
+    assert_true(safetensors_write(path, all, count, NULL, 0, &e));
+    TensorFile *file = tensor_file_open(path, &e);
+    assert_non_null(file);
+    mem_free(all);
+    mem_free(path);
+    return file;
+}
+
+static void first_values_by_function_and_by_copy(void **state)
+{
+    (void)state;
+    Tf m = tf_new(1);
+    const float *stack = m.stack->data;
+    for (int i = 0; i < 12; i++)
+        assert_true(stack[i] >= 3 && stack[i] < 4);
+    assert_memory_equal(m.copy->data, stack, 12 * sizeof(float));
+    assert_int_equal(params_elements(m.params), 6 + 12 + 2 + 1);
+    assert_int_equal((uintptr_t)m.copy->data % 64, 0); /* behind a buffer of one byte */
+    assert_int_equal(*(uint8_t *)m.flag->data, 1);
+    params_free(m.params);
+}
+
+static void files_have_the_stored_form(void **state)
+{
+    Tf m = tf_new(1), other = tf_new(2);
+    Error e;
+    LoadReport r;
+    TensorFile *file = tf_written(&m, *state, ((float *)m.table->data)[1]);
+    const FileTensor *x = tensor_file_find(file, "body/dense/kernel");
+    float kernel[6];
+    assert_true(x && x->rank == 2 && x->shape[0] == 2 && x->shape[1] == 3);
+    assert_true(tensor_file_read(file, x, F32, kernel, &e));
+    for (int in = 0; in < 2; in++)
+        for (int out = 0; out < 3; out++)
+            assert_true(kernel[in * 3 + out] == ((float *)m.kernel->data)[out * 2 + in]);
+    assert_true(params_load(other.params, file, &(LoadOptions){.strict = true}, &r, &e));
+    assert_int_equal(r.loaded, params_count(m.params));
+    for (int i = 0; i < params_count(m.params); i++) {
+        const Tensor *a = &params_at(m.params, i)->value, *b = &params_at(other.params, i)->value;
+        assert_memory_equal(a->data, b->data, (size_t)tensor_count(a) * dtype_bytes(a->type));
+    }
+    load_report_free(&r);
+    tensor_file_close(file);
+    params_free(m.params);
+    params_free(other.params);
+}
+
+static void a_file_that_contradicts_itself_is_refused(void **state)
+{
+    Tf m = tf_new(1), other = tf_new(2);
+    Error e;
+    LoadReport r;
+    TensorFile *file = tf_written(&m, *state, ((float *)m.table->data)[1] + 1);
+    assert_false(params_load(other.params, file, &(LoadOptions){0}, &r, &e));
+    assert_non_null(strstr(e.text, "body/table and body/again are one tensor in this model"));
+    assert_int_equal(*(uint8_t *)other.flag->data, 2); /* nothing was changed */
+    assert_ptr_equal(&params_find(m.params, "body/again")->value, m.table);
+    load_report_free(&r);
+    tensor_file_close(file);
+    params_free(m.params);
+    params_free(other.params);
+}
+
+/* A file that has the shared tensor under its second name alone. */
+static void an_alias_is_enough(void **state)
+{
+    char *path = path_join(*state, "alias.safetensors");
+    const float values[] = {5, 6};
+    Tf m = tf_new(1);
+    Error e;
+    LoadReport r;
+    assert_true(safetensors_write(path, &(TensorToWrite){"body/again", F32, 1, {2}, values}, 1, NULL, 0, &e));
+    TensorFile *file = tensor_file_open(path, &e);
+    assert_true(params_load(m.params, file, &(LoadOptions){0}, &r, &e));
+    assert_int_equal(r.loaded, 1);
+    assert_int_equal(r.unused_count, 0);
+    assert_memory_equal(m.table->data, values, sizeof values);
+    load_report_free(&r);
+    tensor_file_close(file);
+    mem_free(path);
+    params_free(m.params);
+}
+
+static void alias_of_a_name(void *argument)
+{
+    (void)argument;
+    Params *p = params_new();
+    params_alias(p, "w", params_add(p, "w", SHAPE(1), INIT_ONES));
+}
+
+static void more_broken_contracts(void **state)
+{
+    (void)state;
+    expect_broken_contract(alias_of_a_name, NULL, "two parameters named w");
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(first_values_by_function_and_by_copy),
+        cmocka_unit_test(more_broken_contracts),
+        SCRATCH_TEST(files_have_the_stored_form),
+        SCRATCH_TEST(a_file_that_contradicts_itself_is_refused),
+        SCRATCH_TEST(an_alias_is_enough),
         cmocka_unit_test(names_and_places),
         cmocka_unit_test(torch_linear_begins_within_its_bound),
         cmocka_unit_test(broken_contracts),

@@ -80,8 +80,10 @@ static bool config_fits(const Program *p, Settings *s, const TensorFile *file)
         const FileTensor *x = tensor_file_find(file, param->name);
         if (!x && p->model->rename && p->model->rename(param->name, renamed))
             x = tensor_file_find(file, renamed);
-        fits = x && x->rank == param->value.shape.rank &&
-               memcmp(x->shape, param->value.shape.dim, (size_t)x->rank * sizeof *x->shape) == 0;
+        for (size_t a = 0; !x && a < param->aliases.count; a++)
+            x = tensor_file_find(file, param->aliases.items[a]);
+        Shape shape = param_stored_shape(param);
+        fits = x && x->rank == shape.rank && memcmp(x->shape, shape.dim, (size_t)x->rank * sizeof *x->shape) == 0;
     }
     job_close(&job);
     return fits;
