@@ -17,6 +17,7 @@ zoo_pkg(zoo_jansson jansson)
 zoo_pkg(zoo_zip libzip)
 zoo_pkg(zoo_deflate libdeflate)
 zoo_pkg(zoo_jpeg libturbojpeg)
+zoo_pkg(zoo_utf8proc libutf8proc)
 
 # oneDNN by its header and library: the CMake package of Debian 12 asks for OpenCL's headers, which nothing here needs.
 find_path(DNNL_INCLUDE oneapi/dnnl/dnnl.h REQUIRED)
@@ -38,4 +39,5 @@ endif()
 message(STATUS "zoo: ${CMAKE_C_COMPILER_ID} ${CMAKE_C_COMPILER_VERSION}, ${CMAKE_BUILD_TYPE}, oneDNN ${dnnl_VERSION}, "
                "libyaml ${zoo_yaml_VERSION}, jansson ${zoo_jansson_VERSION}, libzip ${zoo_zip_VERSION}, "
                "turbojpeg ${zoo_jpeg_VERSION}, png ${PNG_VERSION_STRING}, zlib ${ZLIB_VERSION_STRING}, libdeflate ${zoo_deflate_VERSION}, "
+               "utf8proc ${zoo_utf8proc_VERSION}, "
                "cmocka ${cmocka_version}")

@@ -9,8 +9,9 @@
 #include <string.h>
 
 const DatasetFormat *const dataset_formats[] = {
-    &fashion_mnist_format, &mnist_format,       &cifar10_format, &cifar100_format,
-    &imagenet_format,      &imagefolder_format, &shapes_format,  NULL,
+    &fashion_mnist_format, &mnist_format,    &cifar10_format,
+    &cifar100_format,      &imagenet_format, &imagefolder_format,
+    &shapes_format,        &text_format,     NULL,
 };
 
 const DatasetFormat *dataset_format(const char *name, Error *e)
@@ -77,8 +78,21 @@ char *dataset_place(const DatasetFormat *format, const char *path, Error *e)
 Dataset *dataset_open(const char *name, const char *path, DatasetPart part, Error *e)
 {
     const DatasetFormat *format = dataset_format(name, e);
+    if (format && !format->open)
+        return error_null(e, "data set %s holds text, not labelled images", name);
     char *place = format ? dataset_place(format, path, e) : NULL;
     Dataset *d = place ? format->open(place, part, e) : NULL;
     mem_free(place);
     return d;
+}
+
+Corpus *dataset_corpus(const char *name, const char *path, Error *e)
+{
+    const DatasetFormat *format = dataset_format(name, e);
+    if (format && !format->open_corpus)
+        return error_null(e, "data set %s holds no text", name);
+    char *place = format ? dataset_place(format, path, e) : NULL;
+    Corpus *c = place ? format->open_corpus(place, e) : NULL;
+    mem_free(place);
+    return c;
 }

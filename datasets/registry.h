@@ -1,10 +1,11 @@
 /* The data sets that this project knows: by name, where their files lie, how to get them. */
 #pragma once
+#include "common/data/corpus.h"
 #include "common/data/dataset.h"
 
 typedef enum DatasetPart { PART_TRAIN, PART_TEST } DatasetPart;
 
-/* One data set. `open` reads it out of a folder or file that exists. */
+/* One data set, of labelled images (`open`) or of text (`open_corpus`), read out of a folder or file that exists. */
 typedef struct DatasetFormat {
     const char *name;
     const char *source; /* where the files come from */
@@ -13,6 +14,7 @@ typedef struct DatasetFormat {
     const char *package;      /* the Debian package, or NULL */
     const char *package_path; /* where that puts it */
     Dataset *(*open)(const char *path, DatasetPart part, Error *e);
+    Corpus *(*open_corpus)(const char *path, Error *e);
     bool generated; /* needs no files */
 } DatasetFormat;
 
@@ -25,5 +27,8 @@ const DatasetFormat *dataset_format(const char *name, Error *e);
  * one line (source, licence, layout) if nothing is there. */
 char *dataset_place(const DatasetFormat *format, const char *path, Error *e);
 
-/* Finds and opens. `path` may be NULL. */
+/* Finds and opens a part of a data set of images. `path` may be NULL. */
 Dataset *dataset_open(const char *name, const char *path, DatasetPart part, Error *e);
+
+/* Finds and opens a data set of text. `path` may be NULL. */
+Corpus *dataset_corpus(const char *name, const char *path, Error *e);

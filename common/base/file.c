@@ -116,6 +116,13 @@ bool file_writer_add(FileWriter *w, const void *bytes, size_t size)
     return !w->why;
 }
 
+static void writer_free(FileWriter *w)
+{
+    free(w->path);
+    free(w->part);
+    *w = (FileWriter){.fd = -1};
+}
+
 bool file_writer_close(FileWriter *w, Error *e)
 {
     if (!w->why && fsync(w->fd) < 0)
@@ -133,10 +140,16 @@ bool file_writer_close(FileWriter *w, Error *e)
         unlink(w->part);
         error_set(e, "%s: cannot be written: %s", w->path, strerror(w->why));
     }
-    free(w->path);
-    free(w->part);
-    *w = (FileWriter){.fd = -1};
+    writer_free(w);
     return good;
+}
+
+void file_writer_drop(FileWriter *w)
+{
+    if (w->fd >= 0)
+        close(w->fd);
+    unlink(w->part);
+    writer_free(w);
 }
 
 bool file_write(const char *path, const void *bytes, size_t size, Error *e)

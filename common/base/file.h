@@ -31,16 +31,17 @@ typedef struct FileWriter {
 void file_writer_open(FileWriter *w, const char *path);
 bool file_writer_add(FileWriter *w, const void *bytes, size_t size);
 bool file_writer_close(FileWriter *w, Error *e);
+void file_writer_drop(FileWriter *w); /* instead of close: removes the part, the older file stays */
 
 bool file_exists(const char *path);
 bool folder_exists(const char *path);
-bool folder_make(const char *path, Error *e); /* with its parents; existing is fine */
-bool folder_sync(const char *path, Error *e); /* the folder's own entries reach the disk */
+bool folder_make(const char *path, Error *e);   /* with its parents; existing is fine */
+bool folder_sync(const char *path, Error *e);   /* the folder's own entries reach the disk */
 bool folder_remove(const char *path, Error *e); /* with all that is in it */
 
 /* The names in a folder (without . and ..), sorted by byte; free with names_free. */
 bool folder_list(const char *path, char ***names, int *count, Error *e);
 void names_free(char **names, int count);
 
-const char *path_base(const char *path); /* what follows the last '/' */
+const char *path_base(const char *path);               /* what follows the last '/' */
 char *path_join(const char *folder, const char *name); /* free it */

@@ -1,0 +1,10 @@
+/* Where a user's files go, as the XDG base directories have it. */
+#pragma once
+#include "common/base/error.h"
+
+/* ${XDG_CACHE_HOME:-~/.cache}/attention-zoo/NAME: safe to delete at any time. Free it; NULL with a line if neither the
+ * variable nor a home is known. Not made: folder_make does. */
+char *place_cache(const char *name, Error *e);
+
+/* ${XDG_DATA_HOME:-~/.local/share}/attention-zoo/NAME: what tools/setup unpacks. */
+char *place_data(const char *name, Error *e);

@@ -1,0 +1,42 @@
+/* A corpus: documents of bytes, in three parts. A document is a book, a file, or an image's pixels; the formats under
+ * datasets/ make corpora, tokens.h makes token streams of them. */
+#pragma once
+#include "common/base/file.h"
+
+#include <stdint.h>
+
+typedef enum CorpusPart { CORPUS_TRAIN, CORPUS_VALID, CORPUS_TEST, CORPUS_PARTS } CorpusPart;
+
+/* The bytes of one document, in a map or in memory of its own. */
+typedef struct Document {
+    const char *text;
+    size_t size;
+    FileMap map;
+    void *memory;
+} Document;
+
+void document_free(Document *document);
+
+typedef struct Corpus Corpus;
+struct Corpus {
+    char *name;                      /* of the data set */
+    int64_t documents[CORPUS_PARTS]; /* a part that the corpus lacks has none */
+    bool line_ends_count;            /* published word perplexities of this corpus count the end of a line as a word */
+    int width, height, channels;     /* images of 0..255, rows of pixels of channels; text has no width */
+    uint64_t stamp;                  /* of path, size, time and format of every file: a cache is checked against it */
+    bool (*read)(const Corpus *c, CorpusPart part, int64_t i, Document *document, Error *e); /* one thread at a time */
+    void (*close)(Corpus *c); /* gives back `own`; the rest is corpus_close's */
+    void *own;                /* the format's own data */
+};
+
+/* A corpus with nothing set but its name and the stamp of it. */
+Corpus *corpus_new(const char *name);
+void corpus_close(Corpus *c); /* NULL is fine */
+
+/* Adds path, size and time of a file to the stamp. */
+bool corpus_stamp(Corpus *c, const char *path, Error *e);
+
+/* Reads document i of a part; free it with document_free, also after a failure. The line names the file. */
+bool corpus_read(const Corpus *c, CorpusPart part, int64_t i, Document *document, Error *e);
+
+const char *corpus_part_name(CorpusPart part); /* train, valid, test */

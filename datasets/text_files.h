@@ -1,0 +1,20 @@
+/* A corpus of text files: each document a file, or a span of one. Files are plain or gzip. */
+#pragma once
+#include "common/data/corpus.h"
+
+/* Of a plain or gzip file the bytes from .. to - 1 of its text. */
+typedef struct TextSpan {
+    size_t from, to;
+} TextSpan;
+
+/* How many bytes of text a file holds: of gzip what its end says, which reading then holds it to. */
+bool text_file_size(const char *path, size_t *size, Error *e);
+
+Corpus *text_files_new(const char *name);
+
+/* Adds a document. `whole_lines`: both ends of the span move back to the start of their line (or character, where no line
+ * end lies in the 64 kB before), so that two spans that meet still meet. */
+bool text_files_add(Corpus *c, CorpusPart part, const char *path, TextSpan span, bool whole_lines, Error *e);
+
+/* Adds a whole file. */
+bool text_files_add_whole(Corpus *c, CorpusPart part, const char *path, Error *e);
