@@ -181,6 +181,47 @@ Tensor *scale(Tape *t, Tensor *x, float factor)
     return y;
 }
 
+/* ---- One factor that is learned */
+
+/* saved: x, factor. */
+static void scale_by_backward(Tape *t, Node *n)
+{
+    Tensor *x = n->saved[0], *factor = n->saved[1], *dy = n->out->gradient;
+    Slot dfactor = gradient_slot(t, n->in[1]), dx = gradient_slot(t, n->in[0]);
+    int64_t rows, cols;
+    Rows from = op_as_rows(x, &rows, &cols), dout = op_as_rows(dy, &rows, &cols);
+    if (dfactor.wanted) {
+        Rows products = {tensor_make(t, F32, x->shape)->data, cols, F32};
+        Tensor *sums = tensor_make(t, F32, SHAPE(rows));
+        KERNEL(t, elementwise, binary, BINARY_MULTIPLY, rows, cols, from, dout, products);
+        KERNEL(t, elementwise, sum_columns, rows, cols, products, false, sums->data);
+        KERNEL(t, elementwise, sum_columns, 1, rows, ((Rows){sums->data, rows, F32}), dfactor.add,
+               dfactor.gradient.data);
+    }
+    if (dx.wanted)
+        KERNEL(t, elementwise, scale_rows, rows, cols, factor->data, rows, dout, dx.add,
+               op_as_rows(&dx.gradient, &rows, &cols));
+}
+
+Tensor *scale_by(Tape *t, Tensor *x, Tensor *factor)
+{
+    x = op_rows(t, x);
+    factor = contiguous(t, factor);
+    OP_BEGIN(t, "scale_by", x, factor);
+    contract(tensor_count(factor) == 1 && factor->type == F32, "scale_by: %lld factors",
+             (long long)tensor_count(factor));
+    int64_t rows, cols;
+    Rows from = op_as_rows(x, &rows, &cols);
+    Tensor *y = tensor_make(t, x->type, x->shape);
+    KERNEL(t, elementwise, scale_rows, rows, cols, factor->data, rows, from, false, beside(y, cols));
+    if (OP_RECORDS(t, x, factor)) {
+        Node *n = op_record(t, "scale_by", scale_by_backward, y, NULL, 0);
+        OP_INPUTS(t, n, x, factor);
+        OP_SAVES(t, n, x, factor);
+    }
+    return y;
+}
+
 /* ---- A table repeated over the rows */
 
 static void add_rows_backward(Tape *t, Node *n)

@@ -22,6 +22,7 @@ Tensor *add(Tape *t, Tensor *a, Tensor *b);
 Tensor *subtract(Tape *t, Tensor *a, Tensor *b);
 Tensor *multiply(Tape *t, Tensor *a, Tensor *b);
 Tensor *scale(Tape *t, Tensor *x, float factor);
+Tensor *scale_by(Tape *t, Tensor *x, Tensor *factor); /* factor: a tensor of one value, with gradient */
 Tensor *add_rows(Tape *t, Tensor *x,
                  Tensor *table);  /* x[B,...] + table[1,...] or [C]: table repeats over the rows of x */
 Tensor *gelu(Tape *t, Tensor *x); /* exact: x Phi(x) */

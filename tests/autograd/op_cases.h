@@ -82,6 +82,17 @@ static void scaled(const Values *in, double *y)
         y[i] = -1.75 * in->x[i];
 }
 
+static Tensor *run_scale_by(Tape *t, Tensor *const *in)
+{
+    return scale_by(t, in[0], in[1]);
+}
+
+static void scaled_by(const Values *in, double *y)
+{
+    for (int64_t i = 0; i < shape_count(in->shape); i++)
+        y[i] = in[1].x[0] * in->x[i];
+}
+
 static Tensor *run_add_rows(Tape *t, Tensor *const *in)
 {
     return add_rows(t, in[0], in[1]);
@@ -400,6 +411,7 @@ static const OpCase op_cases[] = {
      .run = run_two_windows,
      .reference = two_windows},
     {.op = "scale", .in = {X}, .run = run_scale, .reference = scaled},
+    {.op = "scale_by", .in = {X, {{1, {1}}}}, .run = run_scale_by, .reference = scaled_by},
     {.op = "add_rows",
      .variant = "positions",
      .in = {X, {.shape = {3, {1, 5, 7}}}},
