@@ -116,6 +116,8 @@ static const Classifier classifier = {
     .head = "head.",
     .classes = classes,
     .channels = channels,
+    .classes_key = "num_classes",
+    .channels_key = "in_chans",
     .attention = attention,
 };
 

@@ -15,6 +15,7 @@ expect 2 'multi_conv' "$crossvit" train 'model.patch_size=[6, 16]'
 expect 2 'num_classes is 3' "$crossvit" train model.num_classes=3 name=x
 expect 2 'in_chans is 3' "$crossvit" train model.in_chans=3 name=x
 expect 2 'even' "$crossvit" train train.batch_size=33 train.mixup=0.5
+expect 2 'drop_last is no.*pair images' "$crossvit" train train.drop_last=no train.mixup=0.5
 expect 2 'fashon-mnist.*fashion-mnist' "$crossvit" train data.set=fashon-mnist
 expect 2 'imagenet' "$crossvit" train tiny
 expect 2 '/nowhere' "$crossvit" train data.path=/nowhere

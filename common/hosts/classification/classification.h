@@ -23,6 +23,7 @@ typedef struct Classifier {
     const char *head; /* parameters whose names begin so give the logits: they may begin anew in fine-tuning */
     int (*classes)(const void *config);
     int (*channels)(const void *config);
+    const char *classes_key, *channels_key; /* what the config calls them */
     /* The maps of one image x [1,C,S,S]; returns how many, at most `room`. NULL: none. */
     int (*attention)(Tape *t, const void *network, Tensor *x, AttentionMap *maps, int room);
 } Classifier;
@@ -43,10 +44,11 @@ typedef struct DataConfig {
 } DataConfig;
 
 typedef enum OptimizerChoice { OPT_ADAMW, OPT_SGD } OptimizerChoice;
-typedef enum ScheduleChoice { SCHEDULE_STEP, SCHEDULE_TIMM } ScheduleChoice;
+typedef enum ScheduleChoice { SCHEDULE_STEP, SCHEDULE_TIMM, SCHEDULE_CONSTANT } ScheduleChoice;
 
 typedef struct TrainConfig {
     int epochs, batch_size;
+    bool drop_last;
     OptimizerChoice optimizer;
     double lr, lr_batch, min_lr, warmup_lr, warmup;
     ScheduleChoice schedule;
@@ -56,8 +58,12 @@ typedef struct TrainConfig {
     bool new_head;
 } TrainConfig;
 
+typedef enum LossMean { MEAN_OF_IMAGES, MEAN_OF_BATCHES } LossMean;
+
 typedef struct EvalConfig {
     int batch_size;
+    LossMean loss;
+    bool augment;
 } EvalConfig;
 
 extern const Workload classification_workload;
@@ -66,18 +72,34 @@ extern const Workload classification_workload;
 
 /* Counts of one pass over a data set. */
 typedef struct Tally {
-    int64_t count;
-    double loss; /* sum */
+    int64_t count, batches;
+    double loss;        /* sum over the images */
+    double batch_means; /* sum over the batches of each one's mean loss */
     int64_t top1, top5;
     int64_t parts[CLASSIFIER_PARTS]; /* top-1 of the parts alone; -1: this configuration has no such part */
-    int64_t *confusion;              /* [classes, classes] */
+    int64_t *confusion;              /* [classes, classes], NULL: not wanted */
     float *probability;              /* [samples of the set] of the true class, NULL: not wanted */
     int32_t *predicted;              /* likewise; whoever wants it sets all to -1: left out, unreadable */
     float *logits;                   /* likewise [samples, classes] */
     int64_t *labels;                 /* likewise, as predicted */
 } Tally;
 
+/* Adds a batch: logits [rows, classes] on the host, and those of the parts (entries may be NULL). */
+void classification_count(Tally *tally, const Batch *batch, const float *logits, float *const parts[CLASSIFIER_PARTS],
+                          int classes);
+
+/* The mean loss: of the images, or of the batches' means, in which a smaller last batch counts as much as the others. */
+double classification_loss(const Tally *tally, LossMean mean);
+
 bool classification_evaluate(Job *job, Dataset *data, const ImageTransform *transform, Tally *tally, Error *e);
+
+/* The test set through the network: says the figures, fills `result` (NULL: not wanted) and writes the report with it. The
+ * second opens the set itself. */
+bool classification_test(Job *job, Dataset *test, Result *result, Error *e);
+bool classification_test_alone(Job *job, Error *e);
+
+/* Writes logits [N,classes] and labels [N] of the test set, in its order; an image that was left out has zeros and -1. */
+bool classification_features(Job *job, const char *path, Error *e);
 
 /* The share of test images that part p alone gets right; NaN: there is no such part. */
 double classification_part_accuracy(const Tally *tally, int p);

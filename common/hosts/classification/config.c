@@ -66,6 +66,8 @@ static const ConfigField train_rows[] = {
                 .help = "passes over the data")},
     {CONFIG_INT("batch_size", TrainConfig, batch_size, .value = "64", .range = "[1, 1000000]",
                 .help = "images in a step, of all ranks together")},
+    {CONFIG_BOOL("drop_last", TrainConfig, drop_last, .value = "yes",
+                 .help = "no: an epoch ends with what is left of the images, a smaller batch")},
     {CONFIG_ENUM("optimizer", TrainConfig, optimizer, CONFIG_WORDS("adamw", "sgd"), .value = "adamw",
                  .help = "sgd: with Nesterov's momentum")},
     {CONFIG_NUMBER("lr", TrainConfig, lr, .value = "5e-4", .range = "(0, inf)", .help = "highest learning rate")},
@@ -76,8 +78,9 @@ static const ConfigField train_rows[] = {
                    .help = "where the warm-up begins")},
     {CONFIG_NUMBER("warmup", TrainConfig, warmup, .value = "5", .range = "[0, inf)",
                    .help = "epochs of linear warm-up; a fraction below 1 is a share of all steps")},
-    {CONFIG_ENUM("schedule", TrainConfig, schedule, CONFIG_WORDS("step", "timm"), .value = "step",
-                 .help = "cosine by step; timm: by epoch, one epoch late, as timm 0.4.12 does it")},
+    {CONFIG_ENUM("schedule", TrainConfig, schedule, CONFIG_WORDS("step", "timm", "constant"), .value = "step",
+                 .help = "cosine by step; timm: by epoch, one epoch late, as timm 0.4.12 does it; constant: lr, after "
+                         "the warm-up")},
     {CONFIG_NUMBER("weight_decay", TrainConfig, weight_decay, .value = "0.05", .range = "[0, inf)",
                    .help = "of parameters with two or more axes")},
     {CONFIG_NUMBER("momentum", TrainConfig, momentum, .value = "0.9", .range = "[0, 1)", .help = "of sgd")},
@@ -101,14 +104,22 @@ static const ConfigField train_rows[] = {
 static bool resolve_train(void *config, const ConfigPlace *place, Error *e)
 {
     TrainConfig *c = config;
-    if ((c->mixup > 0 || c->cutmix > 0) && c->batch_size % 2)
+    bool pairs = c->mixup > 0 || c->cutmix > 0;
+    if (pairs && c->batch_size % 2)
         return config_refuse(place, "batch_size", e, "mixup and cutmix pair images: expected an even number");
+    if (pairs && !c->drop_last)
+        return config_refuse(place, "drop_last", e, "mixup and cutmix pair images: expected yes");
     return true;
 }
 
 static const ConfigField eval_rows[] = {
     {CONFIG_INT("batch_size", EvalConfig, batch_size, .value = "100", .range = "[1, 1000000]",
-                .help = "images at a time; results do not depend on it")},
+                .help = "images at a time; results do not depend on it, but for loss: batches")},
+    {CONFIG_ENUM("loss", EvalConfig, loss, CONFIG_WORDS("images", "batches"), .value = "images",
+                 .help = "what the loss is a mean of; batches: of their means, a smaller last one as much as another, "
+                         "which is what many authors log")},
+    {CONFIG_BOOL("augment", EvalConfig, augment, .value = "no",
+                 .help = "yes: images that went through the training's random transform are evaluated, too")},
 };
 
 const ConfigTable classification_data_table = {CONFIG_STRUCT(DataConfig), CONFIG_ROWS(data_rows),

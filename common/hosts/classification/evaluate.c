@@ -37,19 +37,25 @@ static double log_sum_exp(const float *x, int n)
     return most + log(sum);
 }
 
-/* logits [rows, classes] on the host, and those of the parts. */
-static void count_batch(Tally *tally, const Batch *batch, const float *logits, float *const *parts, int classes)
+double classification_loss(const Tally *tally, LossMean mean)
 {
+    return mean == MEAN_OF_BATCHES ? tally->batch_means / (double)tally->batches : tally->loss / (double)tally->count;
+}
+
+void classification_count(Tally *tally, const Batch *batch, const float *logits, float *const parts[CLASSIFIER_PARTS],
+                          int classes)
+{
+    double loss = 0;
     for (int i = 0; i < batch->rows; i++) {
         const float *row = logits + (int64_t)i * classes;
         int64_t label = batch->labels[i];
         int rank = classification_rank(row, classes, label), predicted = best_of(row, classes);
         double log_p = row[label] - log_sum_exp(row, classes);
-        tally->count++;
-        tally->loss -= log_p;
+        loss -= log_p;
         tally->top1 += rank == 0;
         tally->top5 += rank < 5;
-        tally->confusion[label * classes + predicted]++;
+        if (tally->confusion)
+            tally->confusion[label * classes + predicted]++;
         if (tally->probability)
             tally->probability[batch->indices[i]] = (float)exp(log_p);
         if (tally->predicted)
@@ -61,6 +67,12 @@ static void count_batch(Tally *tally, const Batch *batch, const float *logits, f
         for (int p = 0; p < CLASSIFIER_PARTS; p++)
             if (parts[p])
                 tally->parts[p] += classification_rank(parts[p] + (int64_t)i * classes, classes, label) == 0;
+    }
+    tally->count += batch->rows;
+    tally->loss += loss;
+    if (batch->rows) {
+        tally->batches++;
+        tally->batch_means += loss / batch->rows;
     }
 }
 
@@ -82,7 +94,7 @@ static void forward_batch(Job *job, const Batch *batch, Tally *tally, float *hos
         on_host[p] = host + (int64_t)(p + 1) * batch->rows * classes;
         tensor_read(job->tape, parts[p], on_host[p]);
     }
-    count_batch(tally, batch, host, on_host, classes);
+    classification_count(tally, batch, host, on_host, classes);
     tape_reset(job->tape);
 }
 
@@ -93,7 +105,8 @@ bool classification_evaluate(Job *job, Dataset *data, const ImageTransform *tran
     const EvalConfig *eval = s->eval;
     const Classifier *c = job->model->workload_hooks;
     int64_t classes = c->classes(s->model);
-    memset(tally->confusion, 0, (size_t)(classes * classes) * sizeof *tally->confusion);
+    if (tally->confusion)
+        memset(tally->confusion, 0, (size_t)(classes * classes) * sizeof *tally->confusion);
     Loader *loader = loader_open(&(LoaderOptions){.dataset = data,
                                                   .transform = *transform,
                                                   .batch_size = eval->batch_size,

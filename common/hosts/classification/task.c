@@ -1,5 +1,4 @@
 /* The workload: what the shared loop and the commands ask for. */
-#include "common/base/clock.h"
 #include "common/hosts/classification/classification.h"
 
 #include "common/autograd/ops.h"
@@ -9,7 +8,6 @@
 #include "datasets/registry.h"
 
 #include <math.h>
-#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -23,7 +21,6 @@ typedef struct ClassificationTask {
     Loader *loader;
     ImageTransform train_transform, eval_transform;
     CosineSchedule schedule;
-    Tally tally;
     float *targets; /* [batch, classes] */
     char part_figures[CLASSIFIER_PARTS][48];
 } ClassificationTask;
@@ -38,7 +35,8 @@ static const Classifier *classifier_of(const Job *job)
 static CosineSchedule schedule_of(const TrainConfig *c, int64_t steps)
 {
     double peak = c->lr_batch > 0 ? c->lr * c->batch_size / c->lr_batch : c->lr;
-    CosineSchedule s = {.peak = peak, .floor = c->min_lr, .start = c->warmup_lr};
+    CosineSchedule s = {
+        .peak = peak, .floor = c->schedule == SCHEDULE_CONSTANT ? peak : c->min_lr, .start = c->warmup_lr};
     if (c->schedule == SCHEDULE_TIMM) {
         s.warmup = (int64_t)c->warmup;
         s.total = c->epochs;
@@ -128,13 +126,20 @@ static bool validate(Task *task, Tape *t, double *figures, Error *e)
     ClassificationTask *c = task->own;
     const Classifier *classifier = classifier_of(c->job);
     (void)t;
-    Tally tally = {.confusion = c->tally.confusion};
-    if (!classification_evaluate(c->job, c->held ? c->held : c->test, &c->eval_transform, &tally, e))
+    const EvalConfig *config = c->job->settings->eval;
+    Dataset *data = c->held ? c->held : c->test;
+    Tally tally = {0}, augmented = {0};
+    if (!classification_evaluate(c->job, data, &c->eval_transform, &tally, e) ||
+        (config->augment && !classification_evaluate(c->job, data, &c->train_transform, &augmented, e)))
         return false;
-    figures[0] = (double)tally.top1 / (double)tally.count;
-    figures[1] = tally.loss / (double)tally.count;
+    *figures++ = (double)tally.top1 / (double)tally.count;
+    *figures++ = classification_loss(&tally, config->loss);
     for (int p = 0; p < CLASSIFIER_PARTS && classifier->parts[p]; p++)
-        figures[2 + p] = classification_part_accuracy(&tally, p);
+        *figures++ = classification_part_accuracy(&tally, p);
+    if (config->augment) {
+        *figures++ = (double)augmented.top1 / (double)augmented.count;
+        *figures++ = classification_loss(&augmented, config->loss);
+    }
     return true;
 }
 
@@ -148,6 +153,10 @@ static void name_figures(ClassificationTask *c)
         snprintf(c->part_figures[p], sizeof c->part_figures[p], "val_accuracy_%s", classifier->parts[p]);
         task->figures[task->figure_count++] = c->part_figures[p];
     }
+    if (((const EvalConfig *)c->job->settings->eval)->augment) {
+        task->figures[task->figure_count++] = "val_accuracy_augmented";
+        task->figures[task->figure_count++] = "val_loss_augmented";
+    }
 }
 
 /* ---- Opening and closing */
@@ -160,7 +169,6 @@ static void close_task(Task *task)
     dataset_close(c->held);
     dataset_close(c->test);
     optimizer_free(task->optimizer);
-    mem_free(c->tally.confusion);
     mem_free(c->targets);
     mem_free(c);
 }
@@ -174,7 +182,7 @@ static Loader *open_train_loader(const ClassificationTask *c, Error *e)
                                         .transform = c->train_transform,
                                         .batch_size = config->batch_size,
                                         .shuffle = true,
-                                        .drop_last = true,
+                                        .drop_last = config->drop_last,
                                         .repeats = d->repeats,
                                         .seed = (uint32_t)s->run.seed,
                                         .threads = d->threads,
@@ -187,13 +195,14 @@ static Loader *open_train_loader(const ClassificationTask *c, Error *e)
 static bool check_classes(const ClassificationTask *c, Error *e)
 {
     const Settings *s = c->job->settings;
-    int classes = classifier_of(c->job)->classes(s->model), channels = classifier_of(c->job)->channels(s->model);
+    const Classifier *keys = classifier_of(c->job);
+    int classes = keys->classes(s->model), channels = keys->channels(s->model);
     if (c->train->classes > classes)
-        return error_set(e, "model.num_classes is %d, but data.set %s has %d classes", classes,
+        return error_set(e, "model.%s is %d, but data.set %s has %d classes", keys->classes_key, classes,
                          ((const DataConfig *)s->data)->set, c->train->classes);
     if (c->train->channels != channels)
-        return error_set(e, "model.in_chans is %d, but the images of data.set %s have %d channels", channels,
-                         ((const DataConfig *)s->data)->set, c->train->channels);
+        return error_set(e, "model.%s is %d, but the images of data.set %s have %d channels", keys->channels_key,
+                         channels, ((const DataConfig *)s->data)->set, c->train->channels);
     return true;
 }
 
@@ -229,7 +238,6 @@ static Task *open_task(Job *job, Error *e)
     c->train_transform = classification_transform(s->data, true);
     c->eval_transform = classification_transform(s->data, false);
     int64_t classes = classifier_of(job)->classes(s->model);
-    c->tally.confusion = mem_new((size_t)(classes * classes) * sizeof *c->tally.confusion);
     c->targets = mem_new((size_t)(config->batch_size * classes) * sizeof *c->targets);
     bool good = classification_train_data(s, &c->train, &c->held, e) &&
                 (c->test = classification_test_data(s, e)) != NULL && check_classes(c, e) && load_start(job, e) &&
@@ -257,106 +265,11 @@ static Task *open_task(Job *job, Error *e)
     return task;
 }
 
-/* ---- The end of a run, and evaluation */
-
-static void say_result(Job *job, const Tally *tally, double seconds)
-{
-    const Classifier *classifier = classifier_of(job);
-    double n = (double)tally->count;
-    Readable images = readable_count(tally->count);
-    log_line(job->log, "test: top-1 %.2f %%  top-5 %.2f %%  loss %.4f  (%s images, %.0f images/s)",
-             100.0 * (double)tally->top1 / n, 100.0 * (double)tally->top5 / n, tally->loss / n, images.text,
-             n / seconds);
-    for (int p = 0; p < CLASSIFIER_PARTS && classifier->parts[p]; p++)
-        if (tally->parts[p] >= 0)
-            log_line(job->log, "  the %s branch alone: top-1 %.2f %%", classifier->parts[p],
-                     100.0 * classification_part_accuracy(tally, p));
-}
-
-__attribute__((format(printf, 3, 4))) static void add_figure(Result *r, double value, const char *format, ...)
-{
-    va_list args;
-    va_start(args, format);
-    vsnprintf(r->names[r->count], sizeof r->names[0], format, args);
-    va_end(args);
-    r->values[r->count++] = value;
-}
-
-static void fill_result(const Job *job, const Tally *tally, Result *r)
-{
-    const Classifier *classifier = classifier_of(job);
-    double percent = 100.0 / (double)tally->count;
-    r->count = 0;
-    add_figure(r, percent * (double)tally->top1, "top1");
-    add_figure(r, percent * (double)tally->top5, "top5");
-    for (int p = 0; p < CLASSIFIER_PARTS && classifier->parts[p]; p++)
-        add_figure(r, 100.0 * classification_part_accuracy(tally, p), "%s_alone_top1", classifier->parts[p]);
-}
-
-static bool test_and_report(Job *job, Dataset *test, Result *result, Error *e)
-{
-    int64_t classes = classifier_of(job)->classes(job->settings->model);
-    ImageTransform transform = classification_transform(job->settings->data, false);
-    Tally tally = {.confusion = mem_new((size_t)(classes * classes) * sizeof(int64_t)),
-                   .probability = mem_new((size_t)test->count * sizeof(float)),
-                   .predicted = mem_new((size_t)test->count * sizeof(int32_t))};
-    memset(tally.predicted, 0xff, (size_t)test->count * sizeof *tally.predicted); /* -1 */
-    double begun = clock_seconds();
-    bool good = classification_evaluate(job, test, &transform, &tally, e);
-    if (good && tally.count == 0)
-        good = error_set(e, "no test image could be read");
-    if (good)
-        say_result(job, &tally, clock_seconds() - begun);
-    if (good && result) {
-        fill_result(job, &tally, result);
-        good = classification_report(job, test, &transform, &tally, e);
-    }
-    mem_free(tally.confusion);
-    mem_free(tally.probability);
-    mem_free(tally.predicted);
-    return good;
-}
+/* ---- The rest of the workload */
 
 static bool finish(Task *task, Job *job, Result *result, Error *e)
 {
-    return test_and_report(job, ((ClassificationTask *)task->own)->test, result, e);
-}
-
-static bool evaluate(Job *job, Error *e)
-{
-    Dataset *test = classification_test_data(job->settings, e);
-    if (!test)
-        return false;
-    bool good = test_and_report(job, test, NULL, e);
-    dataset_close(test);
-    return good;
-}
-
-/* logits [N,classes] and labels [N] of the test set, in its order; an image that was left out has zeros and -1. */
-static bool write_features(Job *job, const char *path, Error *e)
-{
-    Dataset *test = classification_test_data(job->settings, e);
-    if (!test)
-        return false;
-    int64_t classes = classifier_of(job)->classes(job->settings->model), n = test->count;
-    ImageTransform transform = classification_transform(job->settings->data, false);
-    Tally tally = {.confusion = mem_new((size_t)(classes * classes) * sizeof *tally.confusion),
-                   .logits = mem_new((size_t)(n * classes) * sizeof *tally.logits),
-                   .labels = mem_new((size_t)n * sizeof *tally.labels)};
-    memset(tally.labels, 0xff, (size_t)n * sizeof *tally.labels); /* -1 */
-    const TensorToWrite tensors[] = {{"logits", F32, 2, {n, classes}, tally.logits},
-                                     {"labels", I64, 1, {n}, tally.labels}};
-    const MetadataEntry metadata[] = {{"model", job->model->name},
-                                      {"set", ((const DataConfig *)job->settings->data)->set}};
-    bool good = classification_evaluate(job, test, &transform, &tally, e) &&
-                safetensors_write(path, tensors, COUNT_OF(tensors), metadata, COUNT_OF(metadata), e);
-    if (good)
-        log_line(job->log, "written: %s (logits [%lld, %lld], labels)", path, (long long)n, (long long)classes);
-    mem_free(tally.confusion);
-    mem_free(tally.logits);
-    mem_free(tally.labels);
-    dataset_close(test);
-    return good;
+    return classification_test(job, ((ClassificationTask *)task->own)->test, result, e);
 }
 
 static bool find_data(const Settings *s, Str *description, Error *e)
@@ -400,7 +313,7 @@ const Workload classification_workload = {
     .open = open_task,
     .finish = finish,
     .close = close_task,
-    .evaluate = evaluate,
-    .features = write_features,
+    .evaluate = classification_test_alone,
+    .features = classification_features,
     .rehearse = rehearse,
 };

@@ -41,7 +41,13 @@ static int channels(const void *config)
     return ((const SkeletonConfig *)config)->in_chans;
 }
 
-static const Classifier classifier = {.forward = forward, .classes = classes, .channels = channels};
+static const Classifier classifier = {
+    .forward = forward,
+    .classes = classes,
+    .channels = channels,
+    .classes_key = "num_classes", /* as the config table has them */
+    .channels_key = "in_chans",
+};
 
 const Model skeleton_model = {
     .name = "skeleton",
