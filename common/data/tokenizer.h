@@ -14,12 +14,16 @@ typedef struct Tokenizer Tokenizer;
 
 /* By name: `bytes` (256 ids), `characters` (every character of the corpus, in order of code points), `words` (between
  * spaces, the most frequent in the training part first; id 0 is <eos>, the end of a line, and what is rare or unseen is
- * <unk>) or `words:N` (the N most frequent ids alone). The vocabulary of the last three comes from tokenizer_learn. */
+ * <unk>) or `words:N` (the N most frequent ids alone); the vocabulary of these comes from tokenizer_learn. Or by path: a
+ * file that tokenizer_write wrote. */
 Tokenizer *tokenizer_open(const char *name, Error *e);
 void tokenizer_close(Tokenizer *t); /* NULL is fine */
 
 /* Counts the vocabulary out of a corpus; a tokenizer that already has one stays as it is. */
 bool tokenizer_learn(Tokenizer *t, const Corpus *corpus, Error *e);
+
+/* A learned vocabulary as a file, for a run that must not depend on the corpus any more. */
+bool tokenizer_write(const Tokenizer *t, const char *path, Error *e);
 
 int64_t tokenizer_vocabulary(const Tokenizer *t); /* how many ids; 0 before it was learned */
 uint64_t tokenizer_stamp(const Tokenizer *t);     /* equal for tokenizers that give the same ids */

@@ -10,31 +10,19 @@ static bool bytes_encode(const Tokenizer *t, const char *text, size_t bytes, Tok
     return true;
 }
 
-static void bytes_decode(const Tokenizer *t, const int64_t *ids, int64_t count, Str *text)
-{
-    (void)t;
-    for (int64_t i = 0; i < count; i++)
-        str_add_bytes(text, &(char){(char)ids[i]}, 1);
-}
-
-static int64_t bytes_id(const Tokenizer *t, const char *token)
-{
-    (void)t;
-    return token[0] && !token[1] ? (unsigned char)token[0] : -1;
-}
-
 static const TokenizerKind bytes_kind = {
     .name = "bytes",
     .by_line = true,
     .takes_any_bytes = true,
     .encode = bytes_encode,
-    .decode = bytes_decode,
-    .id = bytes_id,
+    .decode = tokenizer_join,
 };
 
 Tokenizer *tokenizer_bytes(void)
 {
     Tokenizer *t = tokenizer_new(&bytes_kind, NULL);
-    t->vocabulary = BYTE_VALUES;
+    t->tokens = vocabulary_new();
+    for (int i = 0; i < BYTE_VALUES; i++)
+        vocabulary_add(t->tokens, &(char){(char)i}, 1);
     return t;
 }

@@ -1,6 +1,9 @@
 /* What the kinds of tokenizers share: the inside of common/data/tokenizer.h. */
 #pragma once
 #include "common/data/tokenizer.h"
+#include "common/data/vocabulary.h"
+
+#include <jansson.h>
 
 typedef struct TokenizerKind {
     const char *name;
@@ -9,14 +12,18 @@ typedef struct TokenizerKind {
     bool takes_any_bytes; /* else `encode` gets valid UTF-8 */
     bool (*encode)(const Tokenizer *t, const char *text, size_t bytes, TokenIds *ids, Error *e);
     void (*decode)(const Tokenizer *t, const int64_t *ids, int64_t count, Str *text);
-    int64_t (*id)(const Tokenizer *t, const char *token);
-    bool (*learn)(Tokenizer *t, const Corpus *corpus, Error *e); /* NULL: comes with its vocabulary */
-    void (*close)(Tokenizer *t);                                 /* gives back `own`; NULL: there is none */
+
+    /* Of those that count their vocabulary (NULL for the others): `learn` counts, `adopt` takes a vocabulary over that was
+     * learned now or earlier, or refuses what cannot be one. */
+    Vocabulary *(*learn)(const Tokenizer *t, const Corpus *corpus, Error *e);
+    bool (*adopt)(Tokenizer *t, Vocabulary *tokens, Error *e);
+
+    void (*close)(Tokenizer *t); /* gives back `own`; NULL: there is none */
 } TokenizerKind;
 
 struct Tokenizer {
     const TokenizerKind *kind;
-    int64_t vocabulary;
+    Vocabulary *tokens; /* NULL before it was learned */
     uint64_t stamp;
     void *own;
 };
@@ -24,4 +31,15 @@ struct Tokenizer {
 /* A tokenizer with nothing set but the stamp of its kind's name. */
 Tokenizer *tokenizer_new(const TokenizerKind *kind, void *own);
 
+/* A `decode`: the tokens' texts, one after the other. */
+void tokenizer_join(const Tokenizer *t, const int64_t *ids, int64_t count, Str *text);
+
 Tokenizer *tokenizer_bytes(void);
+Tokenizer *tokenizer_characters(void);
+Tokenizer *tokenizer_words(int64_t most); /* ids; 0: as many as there are words */
+
+/* Takes over a vocabulary; the stamp becomes that of kind and tokens. */
+bool tokenizer_adopt(Tokenizer *t, Vocabulary *tokens, Error *e);
+
+/* The same out of what tokenizer_write wrote: {"tokenizer": "words", "stamp": "...", "tokens": [...]}. */
+bool tokenizer_adopt_json(Tokenizer *t, const json_t *root, Error *e);
