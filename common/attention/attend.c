@@ -6,30 +6,6 @@
 
 #include <math.h>
 
-static HeadRows head_rows(const Tensor *x)
-{
-    int64_t width = x->shape.dim[2] * x->shape.dim[3], tokens = x->shape.dim[1];
-    HeadRows h = {.data = x->data, .token_step = width, .type = x->type};
-    int64_t per_batch = tokens * width;
-    if (tensor_is_window(x)) {
-        /* A run is either one token (a window of a fused projection) or a sample's tokens (a window of the sequence). */
-        bool by_token = x->run == width;
-        h.token_step = by_token ? x->stride : width;
-        per_batch = by_token ? tokens * x->stride : x->stride;
-    }
-    h.batch_step = x->shape.dim[0] == 1 ? 0 : per_batch;
-    return h;
-}
-
-/* x, or a contiguous copy where neither kind of window fits. */
-static Tensor *as_heads(Tape *t, Tensor *x)
-{
-    contract(x->shape.rank == 4, "attend: rank %d, not [B,N,heads,width]", x->shape.rank);
-    int64_t width = x->shape.dim[2] * x->shape.dim[3], sample = x->shape.dim[1] * width;
-    bool fits = !tensor_is_window(x) || x->run == width || x->run == sample;
-    return fits && !x->channels_last ? x : contiguous(t, x);
-}
-
 static int64_t common_batch(const Tensor *q, const Tensor *k, const Tensor *v)
 {
     const Tensor *const all[] = {q, k, v};
@@ -120,13 +96,13 @@ static void attend_backward(Tape *t, Node *n)
     HeadRows d[3] = {0};
     for (int i = 0; i < 3; i++)
         if (g.to[i].data)
-            d[i] = head_rows(&g.to[i]);
+            d[i] = op_as_heads(&g.to[i]);
     for (int i = 0; i < 3 && shape->batch == 0 && !g.add; i++) /* keys that no sample shares */
         if (g.to[i].data)
             KERNEL(t, elementwise, fill, tensor_count(&g.to[i]), 0.0f, g.to[i].data);
     KERNEL_SCRATCH(t, attention, backward_scratch, &t->exec, shape);
-    KERNEL(t, attention, backward, shape, head_rows(saved[0]), head_rows(saved[1]), head_rows(saved[2]),
-           head_rows(saved[3]), lse->data, head_rows(d_o), op_floats(dlse), g.add, d[0], d[1], d[2], dbias);
+    KERNEL(t, attention, backward, shape, op_as_heads(saved[0]), op_as_heads(saved[1]), op_as_heads(saved[2]),
+           op_as_heads(saved[3]), lse->data, op_as_heads(d_o), op_floats(dlse), g.add, d[0], d[1], d[2], dbias);
     for (int i = 0; i < 3; i++)
         if (g.apart[i])
             gradient_give(t, n->in[i], g.apart[i]);
@@ -134,9 +110,9 @@ static void attend_backward(Tape *t, Node *n)
 
 Tensor *attend_with_lse(Tape *t, const AttentionSpec *spec, Tensor *q, Tensor *k, Tensor *v, Tensor **lse_out)
 {
-    q = as_heads(t, q);
-    k = as_heads(t, k);
-    v = as_heads(t, v);
+    q = op_heads(t, q);
+    k = op_heads(t, k);
+    v = op_heads(t, v);
     AttentionMask m = spec->mask;
     m.bias = m.bias ? contiguous(t, m.bias) : NULL;
     OP_BEGIN(t, "attend", q, k, v, m.bias, (Tensor *)m.keep, (Tensor *)m.key_lengths);
@@ -148,7 +124,8 @@ Tensor *attend_with_lse(Tape *t, const AttentionSpec *spec, Tensor *q, Tensor *k
     t->macs += (double)(shape.batch * shape.q_heads * shape.queries) * (double)shape.keys *
                (double)(shape.width + shape.value_width);
     KERNEL_SCRATCH(t, attention, forward_scratch, &t->exec, &shape);
-    KERNEL(t, attention, forward, &shape, head_rows(q), head_rows(k), head_rows(v), head_rows(o), op_floats(lse));
+    KERNEL(t, attention, forward, &shape, op_as_heads(q), op_as_heads(k), op_as_heads(v), op_as_heads(o),
+           op_floats(lse));
     if (records) {
         Node *n = op_record(t, "attend", attend_backward, o, &shape, sizeof shape);
         OP_INPUTS(t, n, q, k, v, m.bias);
@@ -168,8 +145,8 @@ Tensor *attention_probabilities(Tape *t, const AttentionSpec *spec, Tensor *q, T
 {
     Region before = region_open(t, EVAL, NO_GRAD);
     Scope s = scope_open(t);
-    q = as_heads(t, q);
-    k = as_heads(t, k);
+    q = op_heads(t, q);
+    k = op_heads(t, k);
     Tensor *lse;
     attend_with_lse(t, spec, q, k, k, &lse);
     AttentionMask m = spec->mask;
@@ -177,7 +154,7 @@ Tensor *attention_probabilities(Tape *t, const AttentionSpec *spec, Tensor *q, T
     AttentionShape shape = attention_shape(&m, spec->scale, q, k, k);
     Tensor *p = tensor_make(t, F32, SHAPE(shape.batch, shape.q_heads, shape.queries, shape.keys));
     KERNEL_SCRATCH(t, attention, forward_scratch, &t->exec, &shape);
-    KERNEL(t, attention, probabilities, &shape, head_rows(q), head_rows(k), lse->data, p->data);
+    KERNEL(t, attention, probabilities, &shape, op_as_heads(q), op_as_heads(k), lse->data, p->data);
     region_close(t, before);
     return scope_close(t, s, p);
 }

@@ -118,3 +118,7 @@ static inline float *op_floats(const Tensor *x)
 
 /* The rows of a tensor that went through op_rows. */
 Rows op_as_rows(const Tensor *x, int64_t *rows, int64_t *cols);
+
+/* x [B,N,heads,width], or a contiguous copy where it is a window that HeadRows cannot say; then those rows. */
+Tensor *op_heads(Tape *t, Tensor *x);
+HeadRows op_as_heads(const Tensor *x);

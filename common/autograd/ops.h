@@ -36,6 +36,11 @@ Tensor *logarithm(Tape *t, Tensor *x);
 Tensor *square(Tape *t, Tensor *x);
 Tensor *square_root(Tape *t, Tensor *x);
 
+/* ---- Rows chosen by an index: no gradient to the index */
+
+/* table [V,C], ids I64 or I32 of any shape -> [...,C] */
+Tensor *embedding(Tape *t, Tensor *table, Tensor *ids);
+
 /* ---- Sums */
 Tensor *sum_all(Tape *t, Tensor *x);     /* -> scalar */
 Tensor *mean_all(Tape *t, Tensor *x);    /* -> scalar */

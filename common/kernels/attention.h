@@ -6,14 +6,6 @@
 #pragma once
 #include "common/kernels/exec.h"
 
-/* [B, N, heads, width]: sample b begins at b * batch_step (0: all share one), token n at n * token_step, and heads
- * follow each other without a gap. */
-typedef struct HeadRows {
-    void *data;
-    int64_t batch_step, token_step;
-    DType type;
-} HeadRows;
-
 /* A 4-D table [B, H, Q, K] read with broadcasting. Row b reads b % batch; head h reads h / (H / heads); an axis of
  * length 1 has step 0. data NULL: absent. */
 typedef struct ScoreTable {

@@ -5,6 +5,7 @@
 #include "common/kernels/chain.h"
 #include "common/kernels/convolution.h"
 #include "common/kernels/elementwise.h"
+#include "common/kernels/gather.h"
 #include "common/kernels/loss.h"
 #include "common/kernels/matmul.h"
 #include "common/kernels/noise.h"
@@ -21,6 +22,7 @@ typedef struct Backend {
     NormKernels norm;
     ElementwiseKernels elementwise;
     LossKernels loss;
+    GatherKernels gather;
     ResizeKernels resize;
     NoiseKernels noise;
     OptimizerKernels optimizer;

@@ -1,5 +1,6 @@
 /* Every differentiable op and layer against the tables of cases; an op that is declared and has no case is a failure. */
 #include "autograd/attention_cases.h"
+#include "autograd/gather_cases.h"
 #include "autograd/layer_cases.h"
 #include "autograd/op_cases.h"
 #include "autograd/shape_cases.h"
@@ -24,6 +25,7 @@ static const struct {
 } tables[] = {
     {shape_cases, COUNT_OF(shape_cases)},
     {op_cases, COUNT_OF(op_cases)},
+    {gather_cases, COUNT_OF(gather_cases)},
     {attention_cases, COUNT_OF(attention_cases)},
     {layer_cases, COUNT_OF(layer_cases)},
 };

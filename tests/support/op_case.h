@@ -12,6 +12,7 @@ enum { MOST_INPUTS = 14 };
 typedef struct Input {
     Shape shape;
     double low, high; /* both 0: -1 .. 1 */
+    DType type;       /* I32 or I64: integers low <= i < high, without gradient */
     bool fixed;       /* no gradient: targets */
     bool samples;     /* axis 0 may have length 0 */
     bool map;         /* [B,C,H,W]: is also given channels-last */
@@ -65,9 +66,14 @@ static inline int case_inputs(const OpCase *c)
     return n;
 }
 
+static inline bool is_fixed(const Input *in)
+{
+    return in->fixed || in->type != F32;
+}
+
 static inline Lay lay_of(const Input *in, Lay lay)
 {
-    bool possible = in->fixed ? lay == WHOLE : lay != CHANNELS_LAST || in->map;
+    bool possible = is_fixed(in) ? lay == WHOLE : lay != CHANNELS_LAST || in->map;
     return possible ? lay : WHOLE;
 }
 
@@ -89,6 +95,8 @@ static inline Leaf leaf_new(const Input *in, Lay lay, const char *name)
     l.values = mem_new((size_t)shape_count(l.shape) * sizeof(float));
     bool usual = in->low == 0 && in->high == 0;
     random_floats(name, shape_count(l.shape), usual ? -1 : in->low, usual ? 1 : in->high, l.values);
+    for (int64_t i = 0; in->type != F32 && i < count; i++)
+        l.values[i] = floorf(l.values[i]);
     l.at = mem_new((size_t)count * sizeof *l.at);
     for (int64_t i = 0; i < count; i++) {
         if (l.lay == LAST_AXIS || l.lay == TOKEN_AXIS)
@@ -127,7 +135,7 @@ static inline Run run_new(const OpCase *c, Tape *t, Lay lay, int uses, bool as_p
         char name[32];
         snprintf(name, sizeof name, "input%d", i);
         r.leaf[i] = leaf_new(&c->in[i], lay, name);
-        if (r.params)
+        if (r.params && c->in[i].type == F32)
             r.leaf[i].tensor =
                 (c->in[i].fixed ? params_add_buffer : params_add)(r.params, name, r.leaf[i].shape, INIT_ZEROS);
     }
@@ -147,6 +155,20 @@ static inline void run_free(Run *r)
     params_free(r->params);
 }
 
+static inline Tensor *integers_from(Tape *t, DType type, Shape shape, const float *values)
+{
+    int64_t count = shape_count(shape);
+    void *integers = mem_new((size_t)count * sizeof(int64_t));
+    for (int64_t i = 0; i < count; i++)
+        if (type == I32)
+            ((int32_t *)integers)[i] = (int32_t)values[i];
+        else
+            ((int64_t *)integers)[i] = (int64_t)values[i];
+    Tensor *x = tensor_from(t, type, shape, integers);
+    mem_free(integers);
+    return x;
+}
+
 /* The op on the leaves as they are now; `uses` results. */
 static inline void run_forward(Run *r, Tensor *y[2])
 {
@@ -154,11 +176,13 @@ static inline void run_forward(Run *r, Tensor *y[2])
     for (int i = 0; i < r->inputs; i++) {
         Leaf *l = &r->leaf[i];
         size_t bytes = (size_t)shape_count(l->shape) * sizeof(float);
-        if (!r->params)
+        if (r->op->in[i].type != F32)
+            l->tensor = integers_from(r->tape, r->op->in[i].type, l->shape, l->values);
+        else if (!r->params)
             l->tensor = tensor_from(r->tape, F32, l->shape, l->values);
         else if (r->tape->device != DEVICE_META)
             memcpy(l->tensor->data, l->values, bytes);
-        if (!r->params && !r->op->in[i].fixed)
+        if (!r->params && !is_fixed(&r->op->in[i]))
             tensor_needs_gradient(l->tensor);
         in[i] = leaf_view(r->tape, l, r->op->in[i].shape);
     }
@@ -303,7 +327,7 @@ static inline void check_gradients(Run *r, Expected *e, const char *where)
 {
     float *got[MOST_INPUTS] = {0};
     for (int i = 0; i < r->inputs; i++)
-        if (!r->op->in[i].fixed)
+        if (!is_fixed(&r->op->in[i]))
             got[i] = run_gradient(r, i);
     for (int i = 0; i < r->inputs; i++) {
         if (!got[i])
@@ -368,7 +392,7 @@ static inline void check_on_meta(const OpCase *c)
     assert_true(tape_macs(real) == tape_macs(meta));
     assert_int_equal(pool_peak(tape_pool(real)), pool_peak(tape_pool(meta)));
     for (int i = 0; i < on_meta.inputs; i++)
-        assert_true(c->in[i].fixed || tensor_gradient(on_meta.leaf[i].tensor) != NULL);
+        assert_true(is_fixed(&c->in[i]) || tensor_gradient(on_meta.leaf[i].tensor) != NULL);
     tape_reset(meta);
     tape_reset(real);
     mem_free(real_values[0]);
@@ -396,7 +420,7 @@ static inline void check_empty(const OpCase *given)
     float *values[2];
     run_backward(&r, values);
     for (int i = 0; i < r.inputs; i++) {
-        float *g = c.in[i].fixed ? NULL : run_gradient(&r, i);
+        float *g = is_fixed(&c.in[i]) ? NULL : run_gradient(&r, i);
         for (int64_t j = 0; g && j < shape_count(r.leaf[i].shape); j++)
             if (g[j] != 0)
                 fail_msg("%s of no samples: input %d has a gradient of %g", c.op, i, (double)g[j]);
@@ -413,6 +437,17 @@ typedef struct Release {
     int input;
 } Release;
 
+static inline Tensor *some_input(Tape *t, const char *name, const Input *in)
+{
+    if (in->type == F32)
+        return random_leaf(t, name, in->shape);
+    float *values = mem_new((size_t)shape_count(in->shape) * sizeof *values);
+    random_floats(name, shape_count(in->shape), in->low, in->high, values);
+    Tensor *x = integers_from(t, in->type, in->shape, values);
+    mem_free(values);
+    return x;
+}
+
 static inline void run_released(void *argument)
 {
     const Release *release = argument;
@@ -421,10 +456,10 @@ static inline void run_released(void *argument)
     Tensor *in[MOST_INPUTS];
     for (int i = 0; i < case_inputs(release->op); i++)
         if (i != release->input)
-            in[i] = random_tensor(t, "live", release->op->in[i].shape);
+            in[i] = some_input(t, "live", &release->op->in[i]);
     Scope s = scope_open(t);
-    in[release->input] = random_leaf(t, "released", release->op->in[release->input].shape);
-    scale(t, in[release->input], 1); /* still knows the tensor, so that nothing else takes its place */
+    in[release->input] = some_input(t, "released", &release->op->in[release->input]);
+    in[release->input]->refs++; /* still known, so that nothing else takes its place */
     scope_close_n(t, s, NULL, 0);
     release->op->run(t, in);
 }

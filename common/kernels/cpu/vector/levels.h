@@ -3,6 +3,7 @@
 #include "common/kernels/attention.h"
 #include "common/kernels/chain.h"
 #include "common/kernels/elementwise.h"
+#include "common/kernels/gather.h"
 #include "common/kernels/loss.h"
 #include "common/kernels/matmul.h"
 #include "common/kernels/noise.h"
@@ -15,6 +16,7 @@
     extern const AttentionKernels attention_kernels_##level;                                                           \
     extern const ChainKernels chain_kernels_##level;                                                                   \
     extern const ElementwiseKernels elementwise_kernels_##level;                                                       \
+    extern const GatherKernels gather_kernels_##level;                                                                 \
     extern const LossKernels loss_kernels_##level;                                                                     \
     extern const NoiseKernels noise_kernels_##level;                                                                   \
     extern const NormKernels norm_kernels_##level;                                                                     \
