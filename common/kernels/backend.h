@@ -1,6 +1,7 @@
 /* A backend is one table of kernels per family. A NULL entry is legal: the op that needs it says so and stops. */
 #pragma once
 #include "common/base/error.h"
+#include "common/kernels/adafactor.h"
 #include "common/kernels/attention.h"
 #include "common/kernels/chain.h"
 #include "common/kernels/convolution.h"
@@ -26,6 +27,7 @@ typedef struct Backend {
     ResizeKernels resize;
     NoiseKernels noise;
     OptimizerKernels optimizer;
+    AdafactorKernels adafactor;
     AttentionKernels attention;
 } Backend;
 

@@ -4,15 +4,15 @@
 
 typedef struct StepScalars {
     float lr;
-    float gradient_scale;            /* every gradient is multiplied by it first (loss scaling, clipping) */
+    float gradient_scale;                     /* every gradient is multiplied by it first (loss scaling, clipping) */
     float bias_correction1, bias_correction2; /* 1 - beta^t, AdamW */
 } StepScalars;
 
 typedef struct OptimizerKernels {
     /* AdamW as torch: p *= 1 - lr*decay; m = b1 m + (1-b1) g; v = b2 v + (1-b2) g^2;
-     * p -= lr/c1 * m / (sqrt(v)/sqrt(c2) + eps). */
+     * p -= lr/c1 * m / (sqrt(v)/sqrt(c2) + eps). Adam is `coupled`: instead of the first, g += decay*p. */
     void (*adamw)(const Exec *, int64_t count, const StepScalars *, float beta1, float beta2, float eps, float decay,
-                  float *parameter, const float *gradient, float *m, float *v);
+                  bool coupled, float *parameter, const float *gradient, float *m, float *v);
 
     /* SGD with Nesterov momentum as torch: g += decay*p; buffer = first ? g : momentum*buffer + g;
      * p -= lr * (nesterov ? g + momentum*buffer : buffer). */

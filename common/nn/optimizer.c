@@ -11,8 +11,10 @@ struct Optimizer {
     OptimizerOptions options;
     Params *params;
     bool *decays;   /* [parameters] */
-    float *m, *v;   /* flat; v only for AdamW */
     int64_t *steps; /* [parameters], as a checkpoint stores them */
+    float *m, *v;   /* flat, or NULL */
+    int64_t v_count;
+    int64_t *v_places; /* [parameters] in v */
 };
 
 static bool decays_by_rank(const Param *param)
@@ -20,15 +22,48 @@ static bool decays_by_rank(const Param *param)
     return param->value.shape.rank >= 2;
 }
 
+/* [..., R, C] as batch matrices of R rows and C columns, which Adafactor factors; false: a vector or a scalar. */
+static bool as_matrices(const Param *param, int64_t *batch, int64_t *rows, int64_t *cols)
+{
+    Shape shape = param->value.shape;
+    if (shape.rank < 2)
+        return false;
+    *batch = shape_product(shape, 0, shape.rank - 2);
+    *rows = shape.dim[shape.rank - 2];
+    *cols = shape.dim[shape.rank - 1];
+    return true;
+}
+
+/* Where the second moments of each parameter lie: as the parameters do, or fewer of them. */
+static void place_moments(Optimizer *o)
+{
+    bool factors = o->options.kind == OPTIMIZER_ADAFACTOR;
+    for (int i = 0; i < params_count(o->params); i++) {
+        const Param *param = params_at(o->params, i);
+        int64_t batch, rows, cols, count = tensor_count(&param->value);
+        o->v_places[i] = factors ? o->v_count : param->offset;
+        if (factors && as_matrices(param, &batch, &rows, &cols))
+            count = batch * (rows + cols);
+        if (factors && param->state.trainable)
+            o->v_count += params_slice(count);
+    }
+    if (!factors && o->options.kind != OPTIMIZER_SGD)
+        o->v_count = params_flat_count(o->params);
+}
+
 Optimizer *optimizer_new(const OptimizerOptions *options, Params *params)
 {
     Optimizer *o = mem_new(sizeof *o);
-    size_t count = (size_t)params_count(params), flat = (size_t)params_flat_count(params);
+    size_t count = (size_t)params_count(params);
     *o = (Optimizer){.options = *options, .params = params};
     o->decays = mem_new(count);
     o->steps = mem_new(count * sizeof *o->steps);
-    o->m = mem_new(flat * sizeof(float));
-    o->v = options->kind == OPTIMIZER_ADAMW ? mem_new(flat * sizeof(float)) : NULL;
+    o->v_places = mem_new(count * sizeof *o->v_places);
+    place_moments(o);
+    if (options->kind != OPTIMIZER_ADAFACTOR)
+        o->m = mem_new((size_t)params_flat_count(params) * sizeof(float));
+    if (options->kind != OPTIMIZER_SGD)
+        o->v = mem_new((size_t)o->v_count * sizeof(float));
     bool (*rule)(const Param *) = options->decays ? options->decays : decays_by_rank;
     for (size_t i = 0; i < count; i++)
         o->decays[i] = rule(params_at(params, (int)i));
@@ -43,7 +78,13 @@ void optimizer_free(Optimizer *o)
     mem_free(o->steps);
     mem_free(o->m);
     mem_free(o->v);
+    mem_free(o->v_places);
     mem_free(o);
+}
+
+const float *optimizer_second_moments(const Optimizer *o, int i)
+{
+    return o->v ? o->v + o->v_places[i] : NULL;
 }
 
 /* Neighbours in the flat buffer that take the same step. */
@@ -52,19 +93,19 @@ typedef struct Range {
     bool decays;
 } Range;
 
-static void step_range(const Optimizer *o, Tape *t, const Range *r, double lr)
+static void step_range(const Optimizer *o, Tape *t, const Range *r, double lr, float gradient_scale)
 {
     const OptimizerOptions *p = &o->options;
     float *x = params_flat_values(o->params) + r->offset, *g = params_flat_gradients(o->params) + r->offset;
     float decay = r->decays ? (float)p->weight_decay : 0.0f;
     double step = (double)(r->steps + 1);
     StepScalars s = {.lr = (float)lr,
-                     .gradient_scale = 1.0f,
+                     .gradient_scale = gradient_scale,
                      .bias_correction1 = (float)(1.0 - pow(p->beta1, step)),
                      .bias_correction2 = (float)(1.0 - pow(p->beta2, step))};
-    if (p->kind == OPTIMIZER_ADAMW)
-        KERNEL(t, optimizer, adamw, r->count, &s, (float)p->beta1, (float)p->beta2, (float)p->eps, decay, x, g,
-               o->m + r->offset, o->v + r->offset);
+    if (p->kind != OPTIMIZER_SGD)
+        KERNEL(t, optimizer, adamw, r->count, &s, (float)p->beta1, (float)p->beta2, (float)p->eps, decay,
+               p->kind == OPTIMIZER_ADAM, x, g, o->m + r->offset, o->v + r->offset);
     else
         KERNEL(t, optimizer, sgd, r->count, &s, (float)p->momentum, p->momentum > 0, decay, r->steps == 0, x, g,
                o->m + r->offset);
@@ -75,37 +116,83 @@ static int64_t slice_end(const Param *param)
     return param->offset + params_slice(tensor_count(&param->value));
 }
 
-void optimizer_step(Optimizer *o, Tape *t, double lr)
+static bool steps_now(const Param *param)
+{
+    return param->state.trainable && param->state.touched;
+}
+
+/* All that take a step by one kernel call a range. */
+static void step_ranges(Optimizer *o, Tape *t, double lr, float gradient_scale)
 {
     Range range = {0};
     for (int i = 0; i < params_count(o->params); i++) {
         Param *param = params_at(o->params, i);
-        if (!param->state.trainable || !param->state.touched)
+        if (!steps_now(param))
             continue;
         bool joins = range.count && range.offset + range.count == param->offset && range.decays == o->decays[i] &&
                      range.steps == o->steps[i];
         if (!joins) {
             if (range.count)
-                step_range(o, t, &range, lr);
+                step_range(o, t, &range, lr, gradient_scale);
             range = (Range){param->offset, 0, o->steps[i], o->decays[i]};
         }
         range.count = slice_end(param) - range.offset;
+    }
+    if (range.count)
+        step_range(o, t, &range, lr, gradient_scale);
+}
+
+/* 0 on the meta device, which has no values. */
+static double sum_of_squares(Tape *t, const Tensor *x)
+{
+    return t->device == DEVICE_META ? 0 : t->backend->optimizer.sum_of_squares(&t->exec, tensor_count(x), x->data);
+}
+
+static void adafactor_step(Optimizer *o, Tape *t, int i, double lr, float gradient_scale)
+{
+    const OptimizerOptions *p = &o->options;
+    Param *param = params_at(o->params, i);
+    int64_t batch, rows, cols, count = tensor_count(&param->value);
+    if (!count)
+        return;
+    double step = (double)(p->first_step + o->steps[i]);
+    double rms = sqrt(sum_of_squares(t, &param->value) / (double)count);
+    AdafactorScalars s = {.rate = (float)(lr * fmax(rms, p->scale_floor)),
+                          .gradient_scale = gradient_scale,
+                          .decay = (float)(1.0 - pow(step + 1, -p->decay_power)),
+                          .eps1 = (float)p->eps1,
+                          .clip = (float)p->threshold};
+    float *x = param->value.data, *g = param->gradient.data, *v = o->v + o->v_places[i];
+    if (as_matrices(param, &batch, &rows, &cols))
+        KERNEL(t, adafactor, factored, batch, rows, cols, &s, x, g, v, v + batch * rows);
+    else
+        KERNEL(t, adafactor, whole, count, &s, x, g, v);
+}
+
+void optimizer_step(Optimizer *o, Tape *t, double lr)
+{
+    double clip = o->options.clip_norm;
+    float scale = clip > 0 ? (float)fmin(1, clip / (optimizer_gradient_norm(o, t) + 1e-6)) : 1.0f;
+    if (o->options.kind != OPTIMIZER_ADAFACTOR)
+        step_ranges(o, t, lr, scale);
+    for (int i = 0; i < params_count(o->params); i++) {
+        Param *param = params_at(o->params, i);
+        if (!steps_now(param))
+            continue;
+        if (o->options.kind == OPTIMIZER_ADAFACTOR)
+            adafactor_step(o, t, i, lr, scale);
         o->steps[i]++;
         param->state.version++;
     }
-    if (range.count)
-        step_range(o, t, &range, lr);
 }
 
 double optimizer_gradient_norm(Optimizer *o, Tape *t)
 {
     double sum = 0;
-    if (t->device == DEVICE_META)
-        return 0;
     for (int i = 0; i < params_count(o->params); i++) {
         Param *param = params_at(o->params, i);
-        if (param->state.trainable && param->state.touched)
-            sum += t->backend->optimizer.sum_of_squares(&t->exec, tensor_count(&param->value), param->gradient.data);
+        if (steps_now(param))
+            sum += sum_of_squares(t, &param->gradient);
     }
     return sqrt(sum);
 }
@@ -115,9 +202,10 @@ int optimizer_to_write(Optimizer *o, TensorToWrite out[static 3])
     int64_t flat = params_flat_count(o->params), count = params_count(o->params);
     int n = 0;
     out[n++] = (TensorToWrite){"optimizer.steps", I64, 1, {count}, o->steps};
-    out[n++] = (TensorToWrite){"optimizer.m", F32, 1, {flat}, o->m};
+    if (o->m)
+        out[n++] = (TensorToWrite){"optimizer.m", F32, 1, {flat}, o->m};
     if (o->v)
-        out[n++] = (TensorToWrite){"optimizer.v", F32, 1, {flat}, o->v};
+        out[n++] = (TensorToWrite){"optimizer.v", F32, 1, {o->v_count}, o->v};
     return n;
 }
 

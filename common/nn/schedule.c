@@ -25,3 +25,8 @@ double schedule_timm_cosine(const CosineSchedule *s, int64_t epoch)
         return s->start + (double)t * (s->peak - s->start) / (double)s->warmup;
     return t < s->total ? cosine(s, (double)t / (double)s->total) : s->floor;
 }
+
+double schedule_rsqrt(double constant, int64_t warmup, int64_t step)
+{
+    return step > warmup ? constant * sqrt((double)warmup / (double)step) : constant;
+}

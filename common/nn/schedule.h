@@ -16,3 +16,7 @@ double schedule_cosine(const CosineSchedule *s, int64_t step);
  * (peak - floor)/2 (1 + cos(pi t / total)), not shifted by the warm-up, and floor from t = total on; and because the scheduler is stepped after an
  * epoch with that epoch's number, epoch 0 trains at `start` (at `peak` without warm-up) and epoch e >= 1 at S(e - 1). */
 double schedule_timm_cosine(const CosineSchedule *s, int64_t epoch);
+
+/* Tensor2Tensor's "constant*rsqrt_normalized_decay": constant sqrt(warmup) / sqrt(max(step, warmup)), so `constant` itself for
+ * the first `warmup` steps, counted from 0. */
+double schedule_rsqrt(double constant, int64_t warmup, int64_t step);

@@ -198,6 +198,8 @@ static bool one_step(Trainer *r, int64_t epoch, int64_t step, double *lr, Error 
                          result.loss, (long long)epoch + 1, (long long)step + 1);
     *lr = task->learning_rate(task, epoch, step);
     optimizer_step(task->optimizer, r->tape, *lr);
+    if (task->post_step)
+        task->post_step(task, r->tape);
     tape_reset(r->tape);
     r->at.step++;
     r->at.sums[0] += result.loss * (double)result.count;
@@ -237,7 +239,8 @@ TrainerEnd trainer_run(Task *task, Tape *t, const TrainerOptions *options, Error
 {
     Trainer r = {.task = task, .tape = t, .options = options, .at.best = NAN, .last_save = clock_seconds()};
     TrainerEnd end = TRAINER_FAILED;
-    if ((!options->resume || resume(&r, e)) && open_files(&r, e)) {
+    bool begins = !options->resume && task->before_training;
+    if ((!options->resume || resume(&r, e)) && open_files(&r, e) && (!begins || task->before_training(task, t, e))) {
         task->seek(task, r.at.step / task->steps, r.at.step % task->steps);
         progress_begin(
             &r.progress, options->log,

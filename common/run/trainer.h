@@ -28,6 +28,11 @@ struct Task {
     void (*seek)(Task *task, int64_t epoch, int64_t step);
     /* Forward and backward; the gradients are zero before, and the optimizer steps after. */
     bool (*train_step)(Task *task, Tape *t, int64_t epoch, StepResult *result, Error *e);
+    /* What a model does beside its gradients; NULL: nothing. before_training: once, before the first step of a new run (first
+     * values that need data). post_step: after the optimizer's step, while what the forward kept on the tape is still there
+     * (buffers of k-means, moving averages). */
+    bool (*before_training)(Task *task, Tape *t, Error *e);
+    void (*post_step)(Task *task, Tape *t);
     bool (*validate)(Task *task, Tape *t, double *figures, Error *e);
     double (*waited)(const Task *task); /* seconds spent waiting for data so far */
 };

@@ -7,7 +7,7 @@ static double item(const Matrix *m, int64_t i)
     return matrix_get(m, 0, i);
 }
 
-static void adamw_count(Trial *t, int64_t n, const StepScalars *step)
+static void adamw_count(Trial *t, int64_t n, const StepScalars *step, bool coupled)
 {
     const float beta1 = 0.9f, beta2 = 0.999f, eps = 1e-8f, decay = 0.05f;
     Matrix p = matrix_random(t, 1, n, 1, F32, -1, 1), g = matrix_random(t, 1, n, 0, F32, -1, 1);
@@ -15,14 +15,15 @@ static void adamw_count(Trial *t, int64_t n, const StepScalars *step)
     if (n > 1)
         matrix_set(&g, 0, 1, 0), matrix_set(&m, 0, 1, 0), matrix_set(&v, 0, 1, 0); /* nothing but decay */
     Matrix p0 = matrix_copy(&p), m0 = matrix_copy(&m), v0 = matrix_copy(&v);
-    t->backend->optimizer.adamw(&t->exec, n, step, beta1, beta2, eps, decay, p.rows.data, g.rows.data, m.rows.data,
-                                v.rows.data);
+    t->backend->optimizer.adamw(&t->exec, n, step, beta1, beta2, eps, decay, coupled, p.rows.data, g.rows.data,
+                                m.rows.data, v.rows.data);
     for (int64_t i = 0; i < checked_rows(t, n); i++) {
-        double gradient = item(&g, i) * step->gradient_scale;
+        double gradient = item(&g, i) * step->gradient_scale + (coupled ? (double)decay * item(&p0, i) : 0);
         double mean = beta1 * item(&m0, i) + (1.0 - beta1) * gradient;
         double square = beta2 * item(&v0, i) + (1.0 - beta2) * gradient * gradient;
         double root = sqrt(square) / sqrt(step->bias_correction2) + eps;
-        double want = item(&p0, i) * (1 - (double)step->lr * decay) - step->lr / step->bias_correction1 * mean / root;
+        double want = item(&p0, i) * (coupled ? 1 : 1 - (double)step->lr * decay) -
+                      step->lr / step->bias_correction1 * mean / root;
         check_near(item(&m, i), mean, 3e-7, "m", 0, i);
         check_near(item(&v, i), square, 3e-7 * square, "v", 0, i);
         check_near(item(&p, i), want, 1e-6 * (fabs(want) + fabs(want - item(&p0, i))), "p", 0, i);
@@ -36,8 +37,10 @@ static void check_adamw(Trial *t)
 {
     static const StepScalars steps[] = {{1e-3f, 1, 0.1f, 0.001f}, {0.1f, 0.25f, 0.9f, 0.5f}};
     for (int i = 0; i < COUNT_OF(counts); i++)
-        for (int s = 0; s < COUNT_OF(steps); s++)
-            adamw_count(t, counts[i], &steps[s]);
+        for (int s = 0; s < COUNT_OF(steps); s++) {
+            adamw_count(t, counts[i], &steps[s], false);
+            adamw_count(t, counts[i], &steps[s], true);
+        }
 }
 
 static void sgd_count(Trial *t, int64_t n, bool nesterov, bool first)

@@ -66,10 +66,11 @@ static void adamw_reference(const OptimizerOptions *o, Reference *r, bool decays
                             int64_t count, double lr)
 {
     r->steps++;
+    double added = o->kind == OPTIMIZER_ADAM && decays ? o->weight_decay : 0;
     double c1 = 1 - pow(o->beta1, r->steps), c2 = 1 - pow(o->beta2, r->steps);
     for (int64_t i = 0; i < count; i++) {
-        double g = gradient_of(parameter, step, i);
-        r->value[i] *= 1 - lr * (decays ? o->weight_decay : 0);
+        double g = gradient_of(parameter, step, i) + added * r->value[i];
+        r->value[i] *= 1 - lr * (o->kind == OPTIMIZER_ADAMW && decays ? o->weight_decay : 0);
         r->m[i] = o->beta1 * r->m[i] + (1 - o->beta1) * g;
         r->v[i] = o->beta2 * r->v[i] + (1 - o->beta2) * g * g;
         r->value[i] -= lr / c1 * r->m[i] / (sqrt(r->v[i] / c2) + o->eps);
@@ -85,6 +86,46 @@ static void sgd_reference(const OptimizerOptions *o, Reference *r, bool decays, 
         r->value[i] -= lr * (o->momentum > 0 ? g + o->momentum * r->m[i] : g);
     }
     r->steps++;
+}
+
+/* A bias has one moment a value, a.weight [5,7] and c.weight [3,3] have moments of rows (in m) and of columns (in v). */
+static void adafactor_reference(const OptimizerOptions *o, Reference *r, const Shape *shape, int parameter, int step,
+                                double lr)
+{
+    int64_t count = shape_count(*shape), rows = shape->rank > 1 ? shape->dim[0] : 1, cols = count / rows;
+    double d = 1 - pow((double)o->first_step + r->steps + 1, -o->decay_power), u[MOST], rms = 0, size = 0, mean = 0;
+    double by_row[MOST] = {0}, by_col[MOST] = {0};
+    for (int64_t i = 0; i < count; i++) {
+        double g = gradient_of(parameter, step, i), square = g * g + o->eps1;
+        by_row[i / cols] += square / (double)cols;
+        by_col[i % cols] += square / (double)rows;
+        size += r->value[i] * r->value[i] / (double)count;
+    }
+    for (int64_t i = 0; i < rows; i++)
+        mean += (r->m[i] = d * r->m[i] + (1 - d) * by_row[i]) / (double)rows;
+    for (int64_t i = 0; i < cols; i++)
+        r->v[i] = d * r->v[i] + (1 - d) * by_col[i];
+    for (int64_t i = 0; i < count; i++) {
+        double second = r->v[i % cols] * (shape->rank > 1 ? r->m[i / cols] / mean : 1);
+        u[i] = gradient_of(parameter, step, i) / sqrt(second);
+        rms += u[i] * u[i] / (double)count;
+    }
+    for (int64_t i = 0; i < count; i++)
+        r->value[i] -= lr * fmax(sqrt(size), o->scale_floor) * u[i] / fmax(1, sqrt(rms) / o->threshold);
+    r->steps++;
+}
+
+static void reference_step(const OptimizerOptions *o, Reference *r, const Param *p, bool bias_decays, int parameter,
+                           int step, double lr)
+{
+    int64_t count = tensor_count(&p->value);
+    bool decays = p->value.shape.rank > 1 || bias_decays;
+    if (o->kind == OPTIMIZER_ADAFACTOR)
+        adafactor_reference(o, r, &p->value.shape, parameter, step, lr);
+    else if (o->kind == OPTIMIZER_SGD)
+        sgd_reference(o, r, decays, parameter, step, count, lr);
+    else
+        adamw_reference(o, r, decays, parameter, step, count, lr);
 }
 
 static void references_begin(Model *m, Reference *r)
@@ -121,8 +162,7 @@ static void check_optimizer(const OptimizerOptions *options, bool bias_decays)
         for (int i = 0; i < params_count(m.params); i++) {
             Param *p = params_at(m.params, i);
             if (p->state.touched)
-                (options->kind == OPTIMIZER_ADAMW ? adamw_reference : sgd_reference)(
-                    options, &r[i], p->value.shape.rank > 1 || bias_decays, i, step, tensor_count(&p->value), lr);
+                reference_step(options, &r[i], p, bias_decays, i, step, lr);
         }
         check_parameters(&m, r);
     }
@@ -150,6 +190,46 @@ static void adamw_steps(void **state)
     OptimizerOptions all = adamw;
     all.decays = everything_decays;
     check_optimizer(&all, true);
+}
+
+static const OptimizerOptions adam = {OPTIMIZER_ADAM, .beta1 = 0.9, .beta2 = 0.98, .eps = 1e-6, .weight_decay = 0.05};
+
+static void adam_steps(void **state)
+{
+    (void)state;
+    check_optimizer(&adam, false);
+}
+
+static void adafactor_steps(void **state)
+{
+    (void)state;
+    OptimizerOptions o = ADAFACTOR_T2T;
+    check_optimizer(&o, false);
+    o.first_step = 7;
+    o.threshold = 0.5;
+    o.scale_floor = 2;
+    check_optimizer(&o, false);
+}
+
+/* Gradients are made as short as they may be, all by one factor, and no longer than they are. */
+static void gradients_are_clipped(void **state)
+{
+    (void)state;
+    OptimizerOptions o = {.kind = OPTIMIZER_SGD};
+    for (int i = 0; i < 3; i++) {
+        Model m = model_new();
+        o.clip_norm = i == 2 ? 1e6 : i;
+        Optimizer *optimizer = optimizer_new(&o, m.params);
+        Param *w = params_find(m.params, "a.weight");
+        float before = ((float *)w->value.data)[3];
+        give_gradients(&m, 0);
+        double norm = optimizer_gradient_norm(optimizer, m.tape), scale = i == 1 ? 1 / (norm + 1e-6) : 1;
+        optimizer_step(optimizer, m.tape, 0.1);
+        assert_true(norm > 1.5);
+        assert_true(fabs((double)((float *)w->value.data)[3] - (before - 0.1 * scale * gradient_of(0, 0, 3))) < 1e-6);
+        optimizer_free(optimizer);
+        model_free(&m);
+    }
 }
 
 static void sgd_steps(void **state)
@@ -236,6 +316,7 @@ static void state_survives_a_file(void **state)
 {
     check_round_trip(&adamw, *state);
     check_round_trip(&nesterov, *state);
+    check_round_trip(&ADAFACTOR_T2T, *state);
 }
 
 static void a_state_of_another_model_is_refused(void **state)
@@ -331,10 +412,23 @@ static void cosine_by_epoch(void **state)
     close_to(schedule_timm_cosine(&cold, 1), 1);
 }
 
+/* tensor2tensor's own figures (golden file learning_rate). */
+static void constant_then_inverse_square_root(void **state)
+{
+    (void)state;
+    close_to(schedule_rsqrt(25, 400, 0), 25);
+    close_to(schedule_rsqrt(25, 400, 400), 25);
+    assert_true(fabs(schedule_rsqrt(25, 400, 401) - 24.96881) < 1e-5);
+    close_to(schedule_rsqrt(25, 400, 10000), 5);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(adamw_steps),
+        cmocka_unit_test(adam_steps),
+        cmocka_unit_test(adafactor_steps),
+        cmocka_unit_test(gradients_are_clipped),
         cmocka_unit_test(sgd_steps),
         cmocka_unit_test(padding_stays_zero),
         cmocka_unit_test(the_norm_is_of_what_arrived),
@@ -342,6 +436,7 @@ int main(void)
         SCRATCH_TEST(a_state_of_another_model_is_refused),
         SCRATCH_TEST(a_bad_state_changes_nothing),
         cmocka_unit_test(cosine_by_step),
+        cmocka_unit_test(constant_then_inverse_square_root),
         cmocka_unit_test(cosine_by_epoch),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

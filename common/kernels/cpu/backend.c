@@ -22,6 +22,7 @@ static pthread_mutex_t choosing = PTHREAD_MUTEX_INITIALIZER;
     ((Backend){.name = "cpu",                                                                                          \
                .matmul = dnnl_matmul_kernels,                                                                          \
                .convolution = dnnl_convolution_kernels,                                                                \
+               .adafactor = adafactor_kernels_##level,                                                                 \
                .attention = attention_kernels_##level,                                                                 \
                .chain = chain_kernels_##level,                                                                         \
                .norm = norm_kernels_##level,                                                                           \

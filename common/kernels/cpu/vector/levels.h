@@ -1,5 +1,6 @@
 /* What the files of this folder export, once a level. cpu/backend.c alone picks among them. */
 #pragma once
+#include "common/kernels/adafactor.h"
 #include "common/kernels/attention.h"
 #include "common/kernels/chain.h"
 #include "common/kernels/elementwise.h"
@@ -13,6 +14,7 @@
 
 /* linear_weight_gradient and its scratch: the entries of MatmulKernels; the others are oneDNN's. */
 #define DECLARE_LEVEL(level)                                                                                           \
+    extern const AdafactorKernels adafactor_kernels_##level;                                                           \
     extern const AttentionKernels attention_kernels_##level;                                                           \
     extern const ChainKernels chain_kernels_##level;                                                                   \
     extern const ElementwiseKernels elementwise_kernels_##level;                                                       \

@@ -6,6 +6,7 @@
 typedef struct AdamW {
     StepScalars step;
     float beta1, beta2, eps, decay;
+    bool coupled;
     float *parameter, *m, *v;
     const float *gradient;
 } AdamW;
@@ -13,13 +14,15 @@ typedef struct AdamW {
 static void adamw_piece(const void *job, int64_t first, int64_t last)
 {
     const AdamW *a = job;
-    float keep = 1.0f - a->step.lr * a->decay, rate = a->step.lr / a->step.bias_correction1;
+    float keep = a->coupled ? 1.0f : 1.0f - a->step.lr * a->decay, added = a->coupled ? a->decay : 0.0f,
+          rate = a->step.lr / a->step.bias_correction1;
     float root = 1.0f / __builtin_sqrtf(a->step.bias_correction2), gradient_scale = a->step.gradient_scale;
     float fresh1 = 1.0f - a->beta1, fresh2 = 1.0f - a->beta2, beta2 = a->beta2, eps = a->eps;
     for (int64_t i = first; i < last; i += LANES) {
         int64_t live = last - i;
         Vec g = vec_load_upto(a->gradient + i, live, 0) * gradient_scale, p = vec_load_upto(a->parameter + i, live, 0);
         Vec m = vec_load_upto(a->m + i, live, 0), v = vec_load_upto(a->v + i, live, 0);
+        g += added * p;
         m += fresh1 * (g - m);
         v = beta2 * v + fresh2 * g * g;
         p = p * keep - rate * m / (vec_square_root(v) * root + eps);
@@ -30,9 +33,9 @@ static void adamw_piece(const void *job, int64_t first, int64_t last)
 }
 
 static void adamw(const Exec *exec, int64_t count, const StepScalars *step, float beta1, float beta2, float eps,
-                  float decay, float *parameter, const float *gradient, float *m, float *v)
+                  float decay, bool coupled, float *parameter, const float *gradient, float *m, float *v)
 {
-    AdamW a = {*step, beta1, beta2, eps, decay, parameter, m, v, gradient};
+    AdamW a = {*step, beta1, beta2, eps, decay, coupled, parameter, m, v, gradient};
     parallel_pieces(exec, count, PIECE, count * 28, adamw_piece, &a);
 }
 
