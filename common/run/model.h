@@ -18,12 +18,20 @@ typedef struct Job {
 
 struct Program; /* common/run/command/command.h */
 
+/* ./eval MODEL TARGET --<name> ARGUMENT */
+typedef struct ModelView {
+    const char *name, *argument, *help;
+    bool (*show)(Job *job, const char *argument, Error *e);
+} ModelView;
+
 /* What a finished run ends with: the figures of the test set, for tables of experiments. */
 typedef struct Result {
     char names[TASK_FIGURES][48];
     double values[TASK_FIGURES]; /* NaN: does not exist in this arm */
     int count;
 } Result;
+
+__attribute__((format(printf, 3, 4))) void result_add(Result *r, double value, const char *name, ...);
 
 /* What a model is trained for: classification, language modelling, ... A model brings its own or takes one of common/run. */
 typedef struct Workload {
@@ -39,13 +47,8 @@ typedef struct Workload {
     bool (*evaluate)(Job *job, Error *e);                   /* ./eval MODEL CHECKPOINT */
     bool (*features)(Job *job, const char *path, Error *e); /* ./eval MODEL CHECKPOINT --features OUT.safetensors */
     void (*rehearse)(Job *job); /* the shapes of one training step on the meta device: what memory it takes */
+    const ModelView *views;     /* of every model that is trained so; ends with a NULL name. NULL: none */
 } Workload;
-
-/* ./eval MODEL --<name> ARGUMENT */
-typedef struct ModelView {
-    const char *name, *argument, *help;
-    bool (*show)(Job *job, const char *argument, Error *e);
-} ModelView;
 
 typedef struct Model {
     const char *name;          /* of the folder */
@@ -61,7 +64,7 @@ typedef struct Model {
     bool (*rename)(const char *name, char renamed[static 256]); /* other names in checkpoints, or NULL */
     /* A LoadOptions.adapt with a Tape as its user: weights for another resolution. NULL: none. */
     bool (*adapt)(void *tape, const Param *param, Shape stored, const float *values, float *out);
-    const ModelView *views; /* ends with a NULL name */
+    const ModelView *views; /* of its own; ends with a NULL name */
     /* --table N: the paper's rows beside what the weights that are here give. NULL: none yet. */
     bool (*table)(const struct Program *program, int number, const Node *overrides, Error *e);
 } Model;

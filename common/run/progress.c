@@ -20,7 +20,7 @@ void progress_begin(Progress *p, Log *log, const ProgressPlan *plan)
 static void new_epoch(Progress *p, int epoch)
 {
     p->epoch = epoch;
-    p->loss = p->accuracy = p->weight = p->waited = 0;
+    p->loss = p->measure = p->weight = p->waited = 0;
     p->last_tenth = 0;
 }
 
@@ -31,7 +31,7 @@ static void count_step(Progress *p, const ProgressStep *s, double now)
     p->recent_seconds = p->recent_seconds * fade + seconds;
     p->last_step = now;
     p->loss += s->loss * weight;
-    p->accuracy += s->accuracy * weight;
+    p->measure += s->measure * weight;
     p->weight += weight;
     p->waited += s->waited;
     p->done_here++;
@@ -46,18 +46,34 @@ double progress_left(const Progress *p)
 {
     if (!p->done_here)
         return NAN;
-    int64_t left = p->plan.epochs * p->plan.steps - p->plan.done - p->done_here;
+    int64_t left = p->plan.total - p->plan.done - p->done_here;
     return (p->last_step - p->begun) / (double)p->done_here * (double)MAX(left, 0);
+}
+
+static int64_t step_of_run(const Progress *p, const ProgressStep *s)
+{
+    return (s->epoch - 1) * p->plan.steps + s->step;
+}
+
+static bool ends_epoch(const Progress *p, const ProgressStep *s)
+{
+    return s->step == p->plan.steps || step_of_run(p, s) == p->plan.total;
 }
 
 static char *progress_text(const Progress *p, const ProgressStep *s)
 {
     Str line = {0};
-    str_add(&line, "epoch %d/%d  step %*" PRId64 "/%" PRId64, s->epoch, p->plan.epochs,
-            snprintf(NULL, 0, "%" PRId64, p->plan.steps), s->step, p->plan.steps);
+    const Measure *m = &p->plan.measure;
+    bool epochs = p->plan.epochs > 0;
+    int64_t steps = epochs ? p->plan.steps : p->plan.total;
+    int64_t step = epochs ? s->step : step_of_run(p, s);
+    if (epochs)
+        str_add(&line, "epoch %d/%d  ", s->epoch, p->plan.epochs);
+    str_add(&line, "step %*" PRId64 "/%" PRId64, snprintf(NULL, 0, "%" PRId64, steps), step, steps);
     str_add(&line, "  loss %.4f", p->loss / p->weight);
-    if (!isnan(p->accuracy))
-        str_add(&line, "  accuracy %5.2f %%", 100 * p->accuracy / p->weight);
+    if (m->name && !isnan(p->measure))
+        str_add(&line, m->percent ? "  %s %5.2f %%" : "  %s %.4f", m->name,
+                (m->percent ? 100 : 1) * p->measure / p->weight);
     str_add(&line, "  %s %s/s", readable_count(llround(progress_rate(p))).text, p->plan.unit);
     str_add(&line, "  waited %.1f s for data", p->waited);
     str_add(&line, "  %s left", readable_seconds(progress_left(p)).text);
@@ -69,7 +85,7 @@ static bool line_is_due(const Progress *p, const ProgressStep *s, double now)
 {
     double silence = now - p->last_line;
     bool new_tenth = 10 * s->step / p->plan.steps > p->last_tenth;
-    return s->step == p->plan.steps || silence >= SILENT_SECONDS || (new_tenth && silence >= LINE_SECONDS);
+    return ends_epoch(p, s) || silence >= SILENT_SECONDS || (new_tenth && silence >= LINE_SECONDS);
 }
 
 void progress_step(Progress *p, const ProgressStep *s)
@@ -79,7 +95,7 @@ void progress_step(Progress *p, const ProgressStep *s)
         new_epoch(p, s->epoch);
     count_step(p, s, now);
     bool line = line_is_due(p, s, now);
-    bool live = log_is_live(p->log) && (now - p->last_live >= LIVE_SECONDS || s->step == p->plan.steps);
+    bool live = log_is_live(p->log) && (now - p->last_live >= LIVE_SECONDS || ends_epoch(p, s));
     if (!line && !live)
         return;
     char *text = progress_text(p, s);

@@ -10,6 +10,7 @@
 
 #include <math.h>
 #include <signal.h>
+#include <stdio.h>
 #include <string.h>
 #include <time.h>
 
@@ -20,7 +21,7 @@ enum { ROWS_AN_EPOCH = 10, TRAIN_COLUMNS = 4, SUMS = 4 };
 typedef struct Standing {
     int64_t step;      /* steps done */
     double best;       /* the best validation so far; NaN: none */
-    double sums[SUMS]; /* since the last row of metrics: loss, accuracy (both times count), count, steps */
+    double sums[SUMS]; /* since the last row of metrics: loss, measure (both times count), count, steps */
 } Standing;
 
 typedef struct Trainer {
@@ -33,9 +34,15 @@ typedef struct Trainer {
     Progress progress;
     int64_t stored[2 + SUMS]; /* the standing as a checkpoint has it */
     double last_save;
+    char measure_tag[64], measure_column[64];
 } Trainer;
 
 static volatile sig_atomic_t interrupted;
+
+static int64_t total_steps(const Task *task)
+{
+    return task->epochs ? task->epochs * task->steps : task->total;
+}
 
 static void on_signal(int number)
 {
@@ -96,9 +103,9 @@ static bool load_standing(Trainer *r, const Checkpoint *c, Error *e)
     if (!tensor_file_read(c->state, x, I64, bits, e))
         return false;
     standing_from_bits(&r->at, bits);
-    if (r->at.step < 0 || r->at.step > r->task->epochs * r->task->steps)
+    if (r->at.step < 0 || r->at.step > total_steps(r->task))
         return error_set(e, "%s: step %lld of a run of %lld steps", tensor_file_path(c->state), (long long)r->at.step,
-                         (long long)(r->task->epochs * r->task->steps));
+                         (long long)total_steps(r->task));
     return true;
 }
 
@@ -119,8 +126,8 @@ static bool resume(Trainer *r, Error *e)
 
 static bool write_row(Trainer *r, double lr, const double *figures, Error *e)
 {
-    static const char *const tags[TRAIN_COLUMNS] = {"train/epoch", "train/lr", "train/loss", "train/accuracy"};
     const Task *task = r->task;
+    const char *tags[TRAIN_COLUMNS] = {"train/epoch", "train/lr", "train/loss", r->measure_tag};
     double values[TRAIN_COLUMNS + TASK_FIGURES], *sums = r->at.sums;
     values[0] = (double)r->at.step / (double)task->steps;
     values[1] = lr;
@@ -141,7 +148,11 @@ static bool write_row(Trainer *r, double lr, const double *figures, Error *e)
 
 static bool open_files(Trainer *r, Error *e)
 {
-    const char *columns[TRAIN_COLUMNS + TASK_FIGURES] = {"epoch", "lr", "train_loss", "train_accuracy"};
+    const char *measure = r->task->measure.name;
+    contract(measure, "a task whose steps tell nothing beside their loss");
+    snprintf(r->measure_tag, sizeof r->measure_tag, "train/%s", measure);
+    snprintf(r->measure_column, sizeof r->measure_column, "train_%s", measure);
+    const char *columns[TRAIN_COLUMNS + TASK_FIGURES] = {"epoch", "lr", "train_loss", r->measure_column};
     for (int i = 0; i < r->task->figure_count; i++)
         columns[TRAIN_COLUMNS + i] = r->task->figures[i];
     char *path = path_join(r->options->run, "metrics.csv");
@@ -163,11 +174,14 @@ static bool end_of_epoch(Trainer *r, double lr, Error *e)
     if (task->figure_count) {
         if (!task->validate(task, r->tape, figures, e))
             return false;
-        best = isnan(r->at.best) || figures[0] > r->at.best;
+        best = isnan(r->at.best) || (task->least ? figures[0] < r->at.best : figures[0] > r->at.best);
         if (best)
             r->at.best = figures[0];
         Str line = {0};
-        str_add(&line, "epoch %lld/%d ", (long long)(r->at.step / task->steps), task->epochs);
+        if (task->epochs)
+            str_add(&line, "epoch %lld/%d ", (long long)(r->at.step / task->steps), task->epochs);
+        else
+            str_add(&line, "step %lld/%lld ", (long long)r->at.step, (long long)task->total);
         for (int i = 0; i < task->figure_count; i++)
             if (isfinite(figures[i]))
                 str_add(&line, "  %s %.4f", task->figures[i], figures[i]);
@@ -182,7 +196,7 @@ static bool end_of_epoch(Trainer *r, double lr, Error *e)
 static bool one_step(Trainer *r, int64_t epoch, int64_t step, double *lr, Error *e)
 {
     Task *task = r->task;
-    StepResult result = {.accuracy = NAN};
+    StepResult result = {.measure = NAN};
     double waited = task->waited(task);
     tape_set_step(r->tape, (uint32_t)r->at.step);
     params_zero_gradients(task->params);
@@ -192,10 +206,11 @@ static bool one_step(Trainer *r, int64_t epoch, int64_t step, double *lr, Error 
     if (!good)
         return false;
     if (!isfinite(result.loss))
-        return error_set(e,
-                         "the loss became %g at epoch %lld, step %lld; lower train.lr, or resume from the last "
-                         "checkpoint with another one",
-                         result.loss, (long long)epoch + 1, (long long)step + 1);
+        return error_set(
+            e,
+            "the loss became %g at step %lld of the run; lower train.lr, or resume from the last checkpoint "
+            "with another one",
+            result.loss, (long long)r->at.step + 1);
     *lr = task->learning_rate(task, epoch, step);
     optimizer_step(task->optimizer, r->tape, *lr);
     if (task->post_step)
@@ -203,13 +218,13 @@ static bool one_step(Trainer *r, int64_t epoch, int64_t step, double *lr, Error 
     tape_reset(r->tape);
     r->at.step++;
     r->at.sums[0] += result.loss * (double)result.count;
-    r->at.sums[1] += result.accuracy * (double)result.count;
+    r->at.sums[1] += result.measure * (double)result.count;
     r->at.sums[2] += (double)result.count;
     progress_step(&r->progress, &(ProgressStep){.epoch = (int)epoch + 1,
                                                 .step = step + 1,
                                                 .count = result.count,
                                                 .loss = result.loss,
-                                                .accuracy = result.accuracy,
+                                                .measure = result.measure,
                                                 .waited = task->waited(task) - waited});
     return true;
 }
@@ -217,13 +232,13 @@ static bool one_step(Trainer *r, int64_t epoch, int64_t step, double *lr, Error 
 static TrainerEnd loop(Trainer *r, Error *e)
 {
     Task *task = r->task;
-    int64_t total = task->epochs * task->steps;
+    int64_t total = total_steps(task);
     double lr = 0;
     while (r->at.step < total) {
         int64_t epoch = r->at.step / task->steps, step = r->at.step % task->steps;
         if (!one_step(r, epoch, step, &lr, e))
             return TRAINER_FAILED;
-        bool last = step + 1 == task->steps;
+        bool last = step + 1 == task->steps || r->at.step == total;
         bool row = (step + 1) * ROWS_AN_EPOCH / task->steps > step * ROWS_AN_EPOCH / task->steps;
         if (last ? !end_of_epoch(r, lr, e) : row && !write_row(r, lr, NULL, e))
             return TRAINER_FAILED;
@@ -242,9 +257,13 @@ TrainerEnd trainer_run(Task *task, Tape *t, const TrainerOptions *options, Error
     bool begins = !options->resume && task->before_training;
     if ((!options->resume || resume(&r, e)) && open_files(&r, e) && (!begins || task->before_training(task, t, e))) {
         task->seek(task, r.at.step / task->steps, r.at.step % task->steps);
-        progress_begin(
-            &r.progress, options->log,
-            &(ProgressPlan){.epochs = task->epochs, .steps = task->steps, .done = r.at.step, .unit = task->unit});
+        progress_begin(&r.progress, options->log,
+                       &(ProgressPlan){.epochs = task->epochs,
+                                       .steps = task->steps,
+                                       .total = total_steps(task),
+                                       .done = r.at.step,
+                                       .unit = task->unit,
+                                       .measure = task->measure});
         catch_signals();
         end = loop(&r, e);
     }

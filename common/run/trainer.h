@@ -2,26 +2,31 @@
  * is the Task's. */
 #pragma once
 #include "common/nn/optimizer.h"
-#include "common/run/log.h"
+#include "common/run/progress.h"
 
 enum { TASK_FIGURES = 16 };
 
 typedef struct StepResult {
-    int64_t count;         /* images, tokens: what rates count */
-    double loss, accuracy; /* means over the step; accuracy NaN: the task has none */
+    int64_t count;        /* images, tokens: what rates count */
+    double loss, measure; /* means over the step; measure: what the task's measure names, NaN: not known */
 } StepResult;
 
-/* One stage of training. `figures` are what a validation gives; the first decides which checkpoint is the best. */
+/* One stage of training. `figures` are what a validation gives; the first decides which checkpoint is the best. A run is
+ * counted in epochs, or, where `epochs` is 0, in steps: an epoch then is no more than the way from one validation to the
+ * next, and the last one may be shorter. */
 typedef struct Task Task;
 struct Task {
     void *own;
     int epochs;
     int64_t steps;    /* in an epoch */
+    int64_t total;    /* of the run, where epochs is 0 */
     const char *unit; /* "images" */
+    Measure measure;  /* what a training step tells beside its loss */
     Params *params;
     Optimizer *optimizer;
     const char *figures[TASK_FIGURES]; /* "val_accuracy", "val_loss", ... */
     int figure_count;                  /* 0: there is nothing to validate on, the last checkpoint is the best */
+    bool least;                        /* the best is the least of the first figure (a loss), not the greatest */
 
     double (*learning_rate)(const Task *task, int64_t epoch, int64_t step); /* step of the epoch */
     /* Puts the data at this step: called once, before the first. */

@@ -6,6 +6,8 @@
 #include <math.h>
 #include <sys/ioctl.h>
 
+#define ACCURACY ((Measure){"accuracy", true})
+
 static double now;
 
 static double fake_clock(void)
@@ -17,7 +19,7 @@ static double fake_clock(void)
 static void run_steps(Log *log, int epochs, double seconds, double accuracy)
 {
     Progress p;
-    progress_begin(&p, log, &(ProgressPlan){epochs, 100, 0, "images"});
+    progress_begin(&p, log, &(ProgressPlan){epochs, 100, 100 * epochs, 0, "images", ACCURACY});
     p.clock = fake_clock;
     p.begun = p.last_step = p.last_live = p.last_line = now = 1000;
     for (int epoch = 1; epoch <= epochs; epoch++) {
@@ -136,13 +138,39 @@ static void a_terminal_gets_one_line_rewritten(void **state)
     mem_free(logged);
 }
 
+/* 25 steps in rounds of 10: the step of the run is shown, and the last round is shorter. */
+static void a_run_may_be_counted_in_steps(void **state)
+{
+    Error e;
+    char *path = path_join(*state, "log.txt");
+    FILE *screen = fopen("/dev/null", "w");
+    Log *log = log_open(screen, path, &e);
+    Progress p;
+    progress_begin(&p, log, &(ProgressPlan){0, 10, 25, 0, "tokens", {"bits_per_byte", false}});
+    p.clock = fake_clock;
+    p.begun = p.last_step = p.last_live = p.last_line = now = 1000;
+    for (int step = 1; step <= 25; step++) {
+        now += 0.01;
+        progress_step(&p, &(ProgressStep){(step + 9) / 10, (step - 1) % 10 + 1, 64, 0.5, 0.7, 0});
+    }
+    log_close(log);
+    fclose(screen);
+    char *logged = file_read(path, NULL, &e);
+    assert_int_equal(lines_of(logged), 3);
+    assert_true(str_starts(logged, "step 10/25  loss 0.5000  bits_per_byte 0.7000  6,400 tokens/s"));
+    assert_non_null(strstr(logged, "\nstep 25/25  loss"));
+    mem_free(path);
+    mem_free(logged);
+}
+
 static void an_evaluation_does_not_slow_the_rate(void **state)
 {
     (void)state;
     Progress p;
     FILE *screen = fopen("/dev/null", "w");
     Log *log = log_open(screen, NULL, NULL);
-    progress_begin(&p, log, &(ProgressPlan){2, 10, 10, "images"}); /* the first epoch was another process's */
+    progress_begin(&p, log,
+                   &(ProgressPlan){2, 10, 20, 10, "images", ACCURACY}); /* the first epoch was another process's */
     p.clock = fake_clock;
     p.begun = p.last_step = now = 0;
     assert_true(isnan(progress_left(&p)));
@@ -181,6 +209,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         SCRATCH_TEST(a_pipe_gets_whole_lines),
+        SCRATCH_TEST(a_run_may_be_counted_in_steps),
         SCRATCH_TEST(a_terminal_gets_one_line_rewritten),
         cmocka_unit_test(an_evaluation_does_not_slow_the_rate),
         cmocka_unit_test(numbers_are_readable),

@@ -2,13 +2,10 @@
 #include "common/hosts/classification/classification.h"
 
 #include "common/base/clock.h"
-#include "common/base/file.h"
 #include "common/data/image_file.h"
-#include "common/run/machine.h"
-#include "common/run/metrics.h"
 #include "common/run/picture.h"
 #include "common/run/readable.h"
-#include "common/run/report.h"
+#include "common/run/run_report.h"
 
 #include <math.h>
 #include <stdio.h>
@@ -37,42 +34,15 @@ static void add_figures(Report *r, const Job *job, const Tally *tally)
     report_figures(r, figures, COUNT_OF(figures));
 }
 
-static void add_chart(Report *r, const MetricsTable *m, const char *title, const char *const columns[2], bool percent)
-{
-    size_t rows = (size_t)m->row_count;
-    double *points = mem_new(4 * rows * sizeof *points), *steps = mem_new(rows * sizeof *steps),
-           *epochs = mem_new(rows * sizeof *epochs);
-    int epoch_count = metrics_points(m, "epoch", steps, epochs);
-    ReportSeries series[2];
-    const char *const names[] = {"training", "validation"};
-    for (int i = 0; i < 2; i++) {
-        double *x = points + (size_t)(2 * i) * rows, *y = x + rows;
-        int count = metrics_points(m, columns[i], x, y);
-        for (int j = 0; j < count; j++) /* steps to epochs: both are in every row */
-            for (int k = 0; k < epoch_count; k++)
-                if (steps[k] == x[j]) {
-                    x[j] = epochs[k];
-                    break;
-                }
-        series[i] = (ReportSeries){names[i], x, y, count};
-    }
-    report_curves(
-        r, &(ReportChart){.title = title, .x_label = "epoch", .series = series, .series_count = 2, .percent = percent});
-    mem_free(points);
-    mem_free(steps);
-    mem_free(epochs);
-}
-
 static bool add_curves(Report *r, const Job *job, Error *e)
 {
     MetricsTable m;
-    char *path = path_join(job->run, "metrics.csv");
-    bool good = metrics_read(&m, path, e);
-    free(path);
-    if (!good)
+    if (!run_report_metrics(job, &m, e))
         return false;
-    add_chart(r, &m, "Loss", (const char *const[]){"train_loss", "val_loss"}, false);
-    add_chart(r, &m, "Accuracy", (const char *const[]){"train_accuracy", "val_accuracy"}, true);
+    run_report_chart(r, &m, &(RunChart){.title = "Loss", .training = "train_loss", .validation = "val_loss"});
+    run_report_chart(
+        r, &m,
+        &(RunChart){.title = "Accuracy", .training = "train_accuracy", .validation = "val_accuracy", .percent = true});
     metrics_table_free(&m);
     return true;
 }
@@ -229,38 +199,10 @@ static bool add_galleries(Report *r, Gallery *g, Error *e)
     return add_gallery(r, g, "The best: of each class the surest", indices, count, e);
 }
 
-/* ---- */
-
-static void add_config_and_machine(Report *r, const Job *job)
-{
-    Str yaml = {0};
-    Node *resolved = settings_resolved(job->settings);
-    node_write_yaml(resolved, &yaml);
-    node_free(resolved);
-    report_section(r, "How it was made", NULL);
-    report_yaml(r, "Config", yaml.text);
-    str_free(&yaml);
-    Machine m = machine_describe(cpu_backend_level());
-    char cores[64];
-    Readable memory = readable_bytes((double)m.memory);
-    snprintf(cores, sizeof cores, "%d usable, kernels for %s", m.usable, m.level);
-    report_pairs(r, "Machine",
-                 (const ReportPair[]){{"processor", m.cpu},
-                                      {"processors", cores},
-                                      {"memory", memory.text},
-                                      {"system", m.system},
-                                      {"compiler", m.compiler}},
-                 5);
-}
-
 bool classification_report(Job *job, Dataset *test, const ImageTransform *transform, const Tally *tally, Error *e)
 {
     const DataConfig *d = job->settings->data;
-    char *title = str_format("%s on %s", job->model->title, d->set), *path = path_join(job->run, "report.html");
-    char *subtitle =
-        str_format("config %s%s%s, seed %lld", job->settings->config_name, job->settings->arm ? ", arm " : "",
-                   job->settings->arm ? job->settings->arm : "", (long long)job->settings->run.seed);
-    Report *r = report_begin(title, subtitle);
+    Report *r = run_report_begin(job, d->set);
     add_figures(r, job, tally);
     report_section(r, "Training", NULL);
     bool good = add_curves(r, job, e);
@@ -272,15 +214,7 @@ bool classification_report(Job *job, Dataset *test, const ImageTransform *transf
         sample_free(&g.sample);
         transform_scratch_free(&g.scratch);
     }
-    if (good) {
-        add_config_and_machine(r, job);
-        good = report_write(r, path, e);
-    }
-    if (good)
-        log_line(job->log, "report: %s", path);
+    good = good && run_report_finish(r, job, e);
     report_free(r);
-    free(title);
-    free(subtitle);
-    free(path);
     return good;
 }

@@ -2,10 +2,8 @@
 #include "common/hosts/classification/classification.h"
 
 #include "common/base/clock.h"
-#include "common/run/command/command.h"
 #include "common/run/readable.h"
 
-#include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -29,24 +27,15 @@ static void say_result(Job *job, const Tally *tally, double seconds)
                      100.0 * classification_part_accuracy(tally, p));
 }
 
-__attribute__((format(printf, 3, 4))) static void add_figure(Result *r, double value, const char *format, ...)
-{
-    va_list args;
-    va_start(args, format);
-    vsnprintf(r->names[r->count], sizeof r->names[0], format, args);
-    va_end(args);
-    r->values[r->count++] = value;
-}
-
 static void fill_result(const Job *job, const Tally *tally, Result *r)
 {
     const Classifier *classifier = classifier_of(job);
     double percent = 100.0 / (double)tally->count;
     r->count = 0;
-    add_figure(r, percent * (double)tally->top1, "top1");
-    add_figure(r, percent * (double)tally->top5, "top5");
+    result_add(r, percent * (double)tally->top1, "top1");
+    result_add(r, percent * (double)tally->top5, "top5");
     for (int p = 0; p < CLASSIFIER_PARTS && classifier->parts[p]; p++)
-        add_figure(r, 100.0 * classification_part_accuracy(tally, p), "%s_alone_top1", classifier->parts[p]);
+        result_add(r, 100.0 * classification_part_accuracy(tally, p), "%s_alone_top1", classifier->parts[p]);
 }
 
 /* The test images once more, through the training's random transform. */
@@ -60,7 +49,7 @@ static bool test_augmented(Job *job, Dataset *test, Result *result, Error *e)
     log_line(job->log, "  through the training's random transform: top-1 %.2f %%  loss %.4f", top1,
              classification_loss(&tally, ((const EvalConfig *)job->settings->eval)->loss));
     if (result)
-        add_figure(result, top1, "augmented_top1");
+        result_add(result, top1, "augmented_top1");
     return true;
 }
 

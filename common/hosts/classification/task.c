@@ -101,9 +101,9 @@ static bool train_step(Task *task, Tape *t, int64_t epoch, StepResult *result, E
     result->count = batch->rows;
     result->loss = tensor_scalar(t, loss);
     tensor_read(t, logits, c->targets); /* the targets have been used */
-    result->accuracy = mix.mode == MIX_NONE
-                           ? (double)count_right(c->targets, batch->labels, batch->rows, classes) / batch->rows
-                           : NAN; /* a mixed image has no single right answer */
+    result->measure = mix.mode == MIX_NONE
+                          ? (double)count_right(c->targets, batch->labels, batch->rows, classes) / batch->rows
+                          : NAN; /* a mixed image has no single right answer */
     return true;
 }
 
@@ -210,13 +210,8 @@ static bool check_classes(const ClassificationTask *c, Error *e)
 static bool load_start(Job *job, Error *e)
 {
     const TrainConfig *config = job->settings->train;
-    Weights w;
-    if (!config->finetune)
-        return true;
-    bool good = weights_find(&w, config->finetune, e) &&
-                weights_load(&w, job, config->new_head ? classifier_of(job)->head : NULL, e);
-    weights_free(&w);
-    return good;
+    return !config->finetune ||
+           weights_read(job, config->finetune, config->new_head ? classifier_of(job)->head : NULL, e);
 }
 
 static Task *open_task(Job *job, Error *e)
@@ -229,6 +224,7 @@ static Task *open_task(Job *job, Error *e)
     *task = (Task){.own = c,
                    .epochs = config->epochs,
                    .unit = "images",
+                   .measure = {"accuracy", .percent = true},
                    .params = job->params,
                    .learning_rate = learning_rate,
                    .seek = seek,

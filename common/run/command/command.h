@@ -26,6 +26,8 @@ TrainerEnd run_experiment(const Program *p, const Settings *experiment, const ch
 /* One run in its folder, which the caller has locked, from the start or from `resume` (a checkpoint folder). */
 TrainerEnd run_training(const Program *p, Settings *settings, const char *run, const char *resume, Log *log, Error *e);
 
+const ModelView *model_view(const Model *model, int i); /* the model's own, then its workload's; NULL behind the last */
+
 /* ---- Jobs (job.c) */
 SettingsTables program_tables(const Program *p);
 
@@ -45,3 +47,4 @@ void weights_free(Weights *w);
 /* Settings for evaluating weights: their own config, or `config=NAME` of the overrides, or the only named config that fits. */
 Settings *weights_settings(const Program *p, Weights *w, const Node *overrides, Error *e);
 bool weights_load(const Weights *w, Job *job, const char *skip, Error *e);
+bool weights_read(Job *job, const char *target, const char *skip, Error *e); /* found and loaded */

@@ -1,6 +1,7 @@
 /* ./eval MODEL ... */
 #include "common/run/command/command.h"
 
+#include "common/base/memory.h"
 #include "common/run/machine.h"
 #include "common/run/run_folder.h"
 
@@ -60,9 +61,19 @@ static bool run_features(Job *job, const EvalOptions *o, Error *e)
     return job->model->workload->features(job, o->path, e);
 }
 
+const ModelView *model_view(const Model *model, int i)
+{
+    const ModelView *const lists[] = {model->views, model->workload->views};
+    for (int k = 0; k < COUNT_OF(lists); k++)
+        for (const ModelView *v = lists[k]; v && v->name; v++)
+            if (i-- == 0)
+                return v;
+    return NULL;
+}
+
 static bool run_view(Job *job, const EvalOptions *o, Error *e)
 {
-    return job->model->views[o->view].show(job, o->path, e);
+    return model_view(job->model, o->view)->show(job, o->path, e);
 }
 
 static int golden(const Program *p, const EvalOptions *o)

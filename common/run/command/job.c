@@ -3,6 +3,8 @@
 #include "common/base/clock.h"
 #include "common/run/machine.h"
 
+#include <stdarg.h>
+#include <stdio.h>
 #include <stdlib.h>
 
 SettingsTables program_tables(const Program *p)
@@ -40,4 +42,14 @@ void job_close(Job *job)
         job->model->destroy(job->network);
     params_free(job->params);
     *job = (Job){0};
+}
+
+void result_add(Result *r, double value, const char *name, ...)
+{
+    contract(r->count < TASK_FIGURES, "a result of more than %d figures", TASK_FIGURES);
+    va_list args;
+    va_start(args, name);
+    vsnprintf(r->names[r->count], sizeof r->names[0], name, args);
+    va_end(args);
+    r->values[r->count++] = value;
 }

@@ -42,8 +42,8 @@ static int run_eval(const Program *p, int count, char **words)
     EvalOptions options;
     ViewOption views[MOST_VIEWS];
     int view_count = 0;
-    for (const ModelView *v = p->model->views; v && v->name && view_count < MOST_VIEWS; v++)
-        views[view_count++] = (ViewOption){v->name, v->argument, v->help};
+    for (const ModelView *v; view_count < MOST_VIEWS && (v = model_view(p->model, view_count)); view_count++)
+        views[view_count] = (ViewOption){v->name, v->argument, v->help};
     if (!eval_options(&options, views, view_count, count, words, &e))
         return user_error(&e);
     int code = 0;

@@ -78,10 +78,7 @@ static void introduce(const Job *job, const char *run)
 static bool load_best(Job *job, Error *e)
 {
     char *folder = checkpoint_named(job->run, "best", e);
-    Weights w;
-    bool good = folder && weights_find(&w, folder, e) && weights_load(&w, job, NULL, e);
-    if (folder)
-        weights_free(&w);
+    bool good = folder && weights_read(job, folder, NULL, e);
     free(folder);
     return good;
 }

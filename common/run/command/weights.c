@@ -169,3 +169,11 @@ bool weights_load(const Weights *w, Job *job, const char *skip, Error *e)
     tensor_file_close(file);
     return good;
 }
+
+bool weights_read(Job *job, const char *target, const char *skip, Error *e)
+{
+    Weights w;
+    bool good = weights_find(&w, target, e) && weights_load(&w, job, skip, e);
+    weights_free(&w);
+    return good;
+}
