@@ -4,7 +4,7 @@
  * left unmarked at the end is a mismatch: nothing in a file is passed over. Tolerances: outputs 1e-4 * max(1, max|golden|),
  * gradients 1e-3 * max(1e-3, max|golden|), integers equal. */
 #pragma once
-#include "common/nn/params.h"
+#include "common/nn/optimizer.h"
 #include "common/run/config/config.h"
 
 typedef struct Golden Golden;
@@ -56,6 +56,11 @@ void golden_loss(Golden *g, const char *name, float value);
  * compares grad/... of the parameters (p may be NULL) and grad_input/... of the inputs. The last thing that an entry does with
  * its tensors: the tape is reset, and the model may go. */
 void golden_backward(Golden *g, int n, const char *const *names, Tensor *const *outputs, Params *p);
+
+/* Steps t = 1, 2, ... as long as the file has an input/grad{t}.NAME: these gradients (a parameter without one is left
+ * untouched), the rate rates[t-1] (beyond `count` the last), then output/after{t}.NAME. Returns how many steps, -1 with a
+ * line where the file cannot be used. */
+int golden_optimizer_steps(Golden *g, Params *p, Optimizer *o, const double *rates, int count, Error *e);
 
 /* Compares output/updated.NAME with what parameters and buffers hold now: after the update that follows a step. */
 void golden_updated(Golden *g, Params *p);

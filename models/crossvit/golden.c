@@ -92,28 +92,6 @@ static const ConfigField steps_rows[] = {
 };
 static const ConfigTable steps_table = {CONFIG_STRUCT(StepsConfig), CONFIG_ROWS(steps_rows)};
 
-/* grad{t}.{name} into the gradients; a parameter without one is left untouched. */
-static bool set_gradients(Golden *g, Params *p, int step, Error *e)
-{
-    char name[512];
-    params_zero_gradients(p);
-    for (int i = 0; i < params_count(p); i++) {
-        Param *param = params_at(p, i);
-        snprintf(name, sizeof name, "grad%d.%s", step, param->name);
-        if (!golden_has_input(g, name))
-            continue;
-        Shape shape;
-        const float *values = golden_values(g, name, F32, &shape, e);
-        if (!values)
-            return false;
-        if (!shape_equal(shape, param->value.shape))
-            return error_set(e, "input/%s has another shape than its parameter", name);
-        memcpy(param->gradient.data, values, (size_t)shape_count(shape) * sizeof(float));
-        param->state.touched = true;
-    }
-    return true;
-}
-
 static bool run_steps(Golden *g, const StepsConfig *c, Loaded *l, Error *e)
 {
     Optimizer *o = optimizer_new(&(OptimizerOptions){.kind = c->opt ? OPTIMIZER_SGD : OPTIMIZER_ADAMW,
@@ -123,21 +101,11 @@ static bool run_steps(Golden *g, const StepsConfig *c, Loaded *l, Error *e)
                                                      .momentum = c->momentum,
                                                      .weight_decay = c->weight_decay},
                                  l->params);
-    bool good = true;
-    char name[512];
-    for (int step = 1; good && step <= c->steps; step++) {
-        good = set_gradients(g, l->params, step, e);
-        if (!good)
-            break;
-        optimizer_step(o, golden_tape(g), c->lr[step - 1]);
-        for (int i = 0; i < params_count(l->params); i++) {
-            Param *param = params_at(l->params, i);
-            snprintf(name, sizeof name, "after%d.%s", step, param->name);
-            golden_output(g, name, &param->value);
-        }
-    }
+    int steps = golden_optimizer_steps(g, l->params, o, c->lr, c->steps, e);
+    if (steps >= 0 && steps != c->steps)
+        golden_mismatch(g, "config: lr has %d rates, there are gradients of %d steps", c->steps, steps);
     optimizer_free(o);
-    return good;
+    return steps >= 0;
 }
 
 static bool optimizer_steps(Golden *g, Error *e)
