@@ -6,4 +6,4 @@ extern const DatasetFormat mnist_format, fashion_mnist_format; /* idx.c */
 extern const DatasetFormat cifar10_format, cifar100_format;    /* cifar_files.c */
 extern const DatasetFormat imagefolder_format, imagenet_format;
 extern const DatasetFormat shapes_format;
-extern const DatasetFormat text_format;
+extern const DatasetFormat text_format, gcide_format;

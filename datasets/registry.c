@@ -2,6 +2,7 @@
 
 #include "common/base/file.h"
 #include "common/base/memory.h"
+#include "common/base/place.h"
 #include "common/base/str.h"
 #include "datasets/formats.h"
 
@@ -9,9 +10,8 @@
 #include <string.h>
 
 const DatasetFormat *const dataset_formats[] = {
-    &fashion_mnist_format, &mnist_format,    &cifar10_format,
-    &cifar100_format,      &imagenet_format, &imagefolder_format,
-    &shapes_format,        &text_format,     NULL,
+    &fashion_mnist_format, &mnist_format,  &cifar10_format, &cifar100_format, &imagenet_format,
+    &imagefolder_format,   &shapes_format, &text_format,    &gcide_format,    NULL,
 };
 
 const DatasetFormat *dataset_format(const char *name, Error *e)
@@ -43,13 +43,26 @@ static bool exists(const char *path)
 
 static char *not_found(const DatasetFormat *format, const char *path, Error *e)
 {
-    char *package = format->package ? str_format(" (or install the Debian package %s)", format->package) : str_copy("");
+    char *package = format->setup     ? str_format(" (or type tools/setup %s)", format->setup)
+                    : format->package ? str_format(" (or install the Debian package %s)", format->package)
+                                      : str_copy("");
     char *where = path ? str_format("at data.path=%s", path)
                        : str_format("(data.path and $ZOO_DATA/%s were looked at)", format->name);
     error_set(e, "data set %s not found %s: get it from %s%s; licence: %s; expected there: %s", format->name, where,
               format->source, package, format->licence, format->layout);
     mem_free(package);
     mem_free(where);
+    return NULL;
+}
+
+/* Where tools/setup has unpacked the package, NULL if it has not. */
+static char *unpacked_place(const DatasetFormat *format)
+{
+    char *name = str_format("packages/%s%s", format->package, format->package_path), *place = place_data(name, NULL);
+    mem_free(name);
+    if (place && exists(place))
+        return place;
+    mem_free(place);
     return NULL;
 }
 
@@ -72,6 +85,9 @@ char *dataset_place(const DatasetFormat *format, const char *path, Error *e)
     }
     if (format->package_path && exists(format->package_path))
         return str_copy(format->package_path);
+    char *place = format->setup ? unpacked_place(format) : NULL;
+    if (place)
+        return place;
     return not_found(format, NULL, e);
 }
 

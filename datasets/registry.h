@@ -13,6 +13,7 @@ typedef struct DatasetFormat {
     const char *layout;       /* what must lie at data.path */
     const char *package;      /* the Debian package, or NULL */
     const char *package_path; /* where that puts it */
+    const char *setup;        /* the model whose `tools/setup MODEL` unpacks the package for the user, or NULL */
     Dataset *(*open)(const char *path, DatasetPart part, Error *e);
     Corpus *(*open_corpus)(const char *path, Error *e);
     bool generated; /* needs no files */
@@ -23,7 +24,8 @@ extern const DatasetFormat *const dataset_formats[]; /* ends with NULL */
 /* NULL with a line that names the nearest, if there is none of that name. */
 const DatasetFormat *dataset_format(const char *name, Error *e);
 
-/* Where the data lies: `path` if given, else $ZOO_DATA/<name>, else the Debian package's place. A fresh string; NULL with
+/* Where the data lies: `path` if given, else $ZOO_DATA/<name>, else the Debian package's place, as it was installed or as
+ * tools/setup unpacked it (a marker in packages.txt) for a package that would bring a daemon. A fresh string; NULL with
  * one line (source, licence, layout) if nothing is there. */
 char *dataset_place(const DatasetFormat *format, const char *path, Error *e);
 

@@ -1,8 +1,9 @@
 /* Any text: a file, or a folder of files. */
-#include "datasets/formats.h"
+#include "datasets/text.h"
 
 #include "common/base/memory.h"
 #include "common/base/str.h"
+#include "datasets/formats.h"
 #include "datasets/text_files.h"
 
 #include <string.h>
@@ -62,8 +63,7 @@ static bool add_all(Corpus *c, CorpusPart part, const char *path, Error *e)
     return good;
 }
 
-/* All files one after the other: the last tenth is held out, and is both the validation and the test part. */
-static bool add_with_tenth(Corpus *c, const char *path, Error *e)
+bool text_add_with_tenth(Corpus *c, const char *path, Error *e)
 {
     enum { FEWEST_BYTES = 10 };
     FoundFiles found = {0};
@@ -107,11 +107,11 @@ static Corpus *text_open(const char *path, Error *e)
     for (CorpusPart part = 0; part < CORPUS_PARTS; part++)
         places[part] = part_place(path, part);
     char *const valid = places[CORPUS_VALID], *const test = places[CORPUS_TEST];
-    Corpus *c = text_files_new("text");
+    Corpus *c = text_files_new("text", NULL);
     bool good = places[CORPUS_TRAIN] && (valid || test) ? add_all(c, CORPUS_TRAIN, places[CORPUS_TRAIN], e) &&
                                                               add_all(c, CORPUS_VALID, valid ? valid : test, e) &&
                                                               add_all(c, CORPUS_TEST, test ? test : valid, e)
-                                                        : add_with_tenth(c, path, e);
+                                                        : text_add_with_tenth(c, path, e);
     for (CorpusPart part = 0; part < CORPUS_PARTS; part++)
         mem_free(places[part]);
     if (good)

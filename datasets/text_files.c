@@ -17,6 +17,7 @@ typedef struct TextDocument {
 
 typedef struct TextFiles {
     ARRAY(TextDocument) parts[CORPUS_PARTS];
+    size_t (*head)(const char *text, size_t size);
 } TextFiles;
 
 static bool is_gzip(const FileMap *map)
@@ -74,7 +75,8 @@ static size_t line_start(const Document *d, size_t at)
 
 static bool text_files_read(const Corpus *c, CorpusPart part, int64_t i, Document *d, Error *e)
 {
-    const TextDocument *wanted = &((const TextFiles *)c->own)->parts[part].items[i];
+    const TextFiles *own = c->own;
+    const TextDocument *wanted = &own->parts[part].items[i];
     if (!read_whole(wanted->path, d, e))
         return false;
     size_t from = wanted->span.from, to = wanted->span.to;
@@ -84,6 +86,8 @@ static bool text_files_read(const Corpus *c, CorpusPart part, int64_t i, Documen
         from = line_start(d, from);
         to = line_start(d, to);
     }
+    if (from == 0 && own->head)
+        from = MIN(own->head(d->text, d->size), to);
     d->text += from;
     d->size = to - from;
     return true;
@@ -100,12 +104,12 @@ static void text_files_close(Corpus *c)
     mem_free(own);
 }
 
-Corpus *text_files_new(const char *name)
+Corpus *text_files_new(const char *name, size_t (*head)(const char *text, size_t size))
 {
     Corpus *c = corpus_new(name);
     c->read = text_files_read;
     c->close = text_files_close;
-    c->own = mem_new(sizeof(TextFiles));
+    c->own = mem_copy(&(TextFiles){.head = head}, sizeof(TextFiles));
     return c;
 }
 

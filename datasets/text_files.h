@@ -10,7 +10,9 @@ typedef struct TextSpan {
 /* How many bytes of text a file holds: of gzip what its end says, which reading then holds it to. */
 bool text_file_size(const char *path, size_t *size, Error *e);
 
-Corpus *text_files_new(const char *name);
+/* `head` (NULL: none) says of a file's text how many bytes at its beginning are no text: they are left out of the first
+ * span. */
+Corpus *text_files_new(const char *name, size_t (*head)(const char *text, size_t size));
 
 /* Adds a document. `whole_lines`: both ends of the span move back to the start of their line (or character, where no line
  * end lies in the 64 kB before), so that two spans that meet still meet. */

@@ -14,6 +14,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <zlib.h>
 
 static inline char *scratch_folder(void)
 {
@@ -36,6 +37,15 @@ static inline void scratch_write(const char *folder, const char *name, const voi
     assert_true(folder_make(path, NULL));
     *slash = '/';
     assert_true(file_write(path, bytes, size, NULL));
+    mem_free(path);
+}
+
+static inline void scratch_write_gzip(const char *folder, const char *name, const void *bytes, size_t size)
+{
+    char *path = path_join(folder, name);
+    gzFile file = gzopen(path, "wb");
+    assert_int_equal(gzwrite(file, bytes, (unsigned)size), size);
+    assert_int_equal(gzclose(file), Z_OK);
     mem_free(path);
 }
 

@@ -1,21 +1,9 @@
 /* MNIST's format: what is read, and what is refused with one line. */
-#include "common/base/file.h"
-#include "common/base/memory.h"
-#include "common/base/str.h"
 #include "datasets/idx.h"
 #include "datasets/registry.h"
+#include "tests/datasets/scratch_folder.h"
 
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-
-#include <cmocka.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
 #include <unistd.h>
-#include <zlib.h>
 
 static const uint8_t three_images[] = {0, 0, 8, 3, 0, 0, 0, 3, 0, 0, 0, 2,  0,  0,
                                        0, 2, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12};
@@ -28,20 +16,11 @@ static void write_bytes(const char *folder, const char *name, const void *bytes,
     mem_free(path);
 }
 
-static void write_gzip(const char *folder, const char *name, const void *bytes, size_t size)
-{
-    char *path = path_join(folder, name);
-    gzFile f = gzopen(path, "wb");
-    assert_int_equal(gzwrite(f, bytes, (unsigned)size), (int)size);
-    gzclose(f);
-    mem_free(path);
-}
-
 static char *folder_of_three(void)
 {
     char *folder = str_copy("/tmp/zoo-idx-XXXXXX");
     assert_non_null(mkdtemp(folder));
-    write_gzip(folder, "train-images-idx3-ubyte.gz", three_images, sizeof three_images);
+    scratch_write_gzip(folder, "train-images-idx3-ubyte.gz", three_images, sizeof three_images);
     write_bytes(folder, "train-labels-idx1-ubyte", three_labels, sizeof three_labels);
     return folder;
 }

@@ -21,11 +21,11 @@ static char *part_text(const Corpus *c, CorpusPart part)
     return all.text;
 }
 
-static void expect_parts(const char *path, const char *train, const char *valid, const char *test)
+static void expect_parts(const char *set, const char *path, const char *train, const char *valid, const char *test)
 {
     const char *const expected[CORPUS_PARTS] = {train, valid, test};
     Error e;
-    Corpus *c = dataset_corpus("text", path, &e);
+    Corpus *c = dataset_corpus(set, path, &e);
     assert_non_null(c);
     for (CorpusPart part = 0; part < CORPUS_PARTS; part++) {
         char *text = part_text(c, part);
@@ -47,9 +47,9 @@ static void test_last_tenth_is_held_out(void **state)
     write_text(folder, "lines",
                "one\ntwo\nthree\nfour\nfive\nsix\nseven\neight\nnine\nten\n"); /* 49 bytes, cut at 45 */
     char *file = path_join(folder, "lines");
-    expect_parts(file, "one\ntwo\nthree\nfour\nfive\nsix\nseven\neight\nnine\n", "ten\n", "ten\n");
+    expect_parts("text", file, "one\ntwo\nthree\nfour\nfive\nsix\nseven\neight\nnine\n", "ten\n", "ten\n");
     write_text(folder, "lines", "0123456789\xc3\xa4\xc3\xb6\xc3\xbc\xc3\x9f\xc3\xa9\xc3\xa8"); /* no line */
-    expect_parts(file, "0123456789\xc3\xa4\xc3\xb6\xc3\xbc\xc3\x9f\xc3\xa9", "\xc3\xa8", "\xc3\xa8");
+    expect_parts("text", file, "0123456789\xc3\xa4\xc3\xb6\xc3\xbc\xc3\x9f\xc3\xa9", "\xc3\xa8", "\xc3\xa8");
     mem_free(file);
     scratch_remove(folder);
 }
@@ -62,12 +62,56 @@ static void test_folders(void **state)
     write_text(folder, "b/1", "bb1\n");
     write_text(folder, "a", "aaaaaaaaaaaaa\nbbbbbbbbbbbbbb\n");
     write_text(folder, ".hidden", "no\n");
-    expect_parts(folder, "aaaaaaaaaaaaa\nbbbbbbbbbbbbbb\nbb1\nc\n", "bb2\n", "bb2\n");
+    expect_parts("text", folder, "aaaaaaaaaaaaa\nbbbbbbbbbbbbbb\nbb1\nc\n", "bb2\n", "bb2\n");
     write_text(folder, "train/1.txt", "train\n");
     write_text(folder, "valid.txt", "valid\n");
-    expect_parts(folder, "train\n", "valid\n", "valid\n");
+    expect_parts("text", folder, "train\n", "valid\n", "valid\n");
     write_text(folder, "test", "test\n");
-    expect_parts(folder, "train\n", "valid\n", "test\n");
+    expect_parts("text", folder, "train\n", "valid\n", "test\n");
+    scratch_remove(folder);
+}
+
+static void write_gzip(const char *folder, const char *name, const char *text)
+{
+    scratch_write_gzip(folder, name, text, strlen(text));
+}
+
+static void test_gcide(void **state)
+{
+    (void)state;
+    char *folder = scratch_folder(), *path = path_join(folder, "gcide.dict.dz");
+    write_gzip(folder, "gcide.dict.dz",
+               "\n00-database-url\n   ftp:\n\nA \\A\\, adj.\n   one\nB \\B\\, n.\n   second of all\n");
+    expect_parts("gcide", folder, "A \\A\\, adj.\n   one\nB \\B\\, n.\n", "   second of all\n", "   second of all\n");
+    expect_parts("gcide", path, "A \\A\\, adj.\n   one\nB \\B\\, n.\n", "   second of all\n", "   second of all\n");
+
+    size_t size;
+    Error e;
+    char *packed = file_read(path, &size, NULL);
+    packed[size - 4]--; /* the size that its end says */
+    scratch_write(folder, "gcide.dict.dz", packed, size);
+    Corpus *c = dataset_corpus("gcide", path, &e);
+    Document d;
+    assert_false(corpus_read(c, CORPUS_TRAIN, 0, &d, &e));
+    assert_non_null(strstr(e.text, "the compressed data ends early or is damaged"));
+    document_free(&d);
+    corpus_close(c);
+    mem_free(packed);
+
+    /* Unpacked by tools/setup, else a line that says so. */
+    setenv("XDG_DATA_HOME", folder, 1);
+    assert_null(dataset_corpus("gcide", NULL, &e));
+    assert_non_null(strstr(e.text, "tools/setup routing"));
+    write_gzip(folder, "gcide.dict.dz", "A \\A\\\nB\n0123456789\n");
+    char *place = path_join(folder, "attention-zoo/packages/dict-gcide/usr/share/dictd");
+    assert_true(folder_make(place, NULL));
+    char *target = path_join(place, "gcide.dict.dz");
+    assert_int_equal(rename(path, target), 0);
+    expect_parts("gcide", NULL, "A \\A\\\nB\n", "0123456789\n", "0123456789\n");
+    unsetenv("XDG_DATA_HOME");
+    mem_free(target);
+    mem_free(place);
+    mem_free(path);
     scratch_remove(folder);
 }
 
@@ -178,6 +222,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_last_tenth_is_held_out),
         cmocka_unit_test(test_folders),
+        cmocka_unit_test(test_gcide),
         cmocka_unit_test(test_refusals),
         cmocka_unit_test(test_cache),
     };
