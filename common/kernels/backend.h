@@ -12,7 +12,11 @@
 #include "common/kernels/noise.h"
 #include "common/kernels/norm.h"
 #include "common/kernels/optimizer.h"
+#include "common/kernels/relative.h"
 #include "common/kernels/resize.h"
+#include "common/kernels/rotary.h"
+#include "common/kernels/sight.h"
+#include "common/kernels/windows.h"
 
 typedef struct Backend {
     const char *name;
@@ -29,6 +33,10 @@ typedef struct Backend {
     OptimizerKernels optimizer;
     AdafactorKernels adafactor;
     AttentionKernels attention;
+    RelativeKernels relative;
+    RotaryKernels rotary;
+    SightKernels sight;
+    WindowKernels windows;
 } Backend;
 
 /* The CPU's kernels at the best level this machine has (plain, avx2, avx512, avx512_bf16), or at the one that the

@@ -10,7 +10,11 @@
 #include "common/kernels/noise.h"
 #include "common/kernels/norm.h"
 #include "common/kernels/optimizer.h"
+#include "common/kernels/relative.h"
 #include "common/kernels/resize.h"
+#include "common/kernels/rotary.h"
+#include "common/kernels/sight.h"
+#include "common/kernels/windows.h"
 
 /* linear_weight_gradient and its scratch: the entries of MatmulKernels; the others are oneDNN's. */
 #define DECLARE_LEVEL(level)                                                                                           \
@@ -23,7 +27,11 @@
     extern const NoiseKernels noise_kernels_##level;                                                                   \
     extern const NormKernels norm_kernels_##level;                                                                     \
     extern const OptimizerKernels optimizer_kernels_##level;                                                           \
+    extern const RelativeKernels relative_kernels_##level;                                                             \
     extern const ResizeKernels resize_kernels_##level;                                                                 \
+    extern const RotaryKernels rotary_kernels_##level;                                                                 \
+    extern const SightKernels sight_kernels_##level;                                                                   \
+    extern const WindowKernels window_kernels_##level;                                                                 \
     size_t linear_weight_gradient_scratch_##level(int64_t m, int64_t n, int64_t k);                                    \
     void linear_weight_gradient_##level(const Exec *, int64_t m, int64_t n, int64_t k, Rows dy, Rows x, bool add,      \
                                         float *dw);
