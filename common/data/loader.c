@@ -1,27 +1,19 @@
 #include "common/data/loader.h"
 
-#include "common/base/clock.h"
 #include "common/base/memory.h"
 #include "common/data/order.h"
+#include "common/data/prefetch.h"
 
-#include <pthread.h>
-#include <signal.h>
 #include <stdlib.h>
-#include <time.h>
 
-/* A batch in the making. Its rows are made in pieces, by whichever thread comes first; row r writes only its own place,
- * so the order in which pieces are made does not show. */
 typedef struct Slot {
     Batch batch;
-    int pieces_left;
     Error *errors; /* [batch_size], of the rows that failed */
     bool *failed;  /* [batch_size] */
 } Slot;
 
 /* What one thread needs to make a row. */
 typedef struct Worker {
-    Loader *loader;
-    pthread_t thread;
     Sample sample;
     TransformScratch scratch;
 } Worker;
@@ -29,23 +21,11 @@ typedef struct Worker {
 struct Loader {
     LoaderOptions options;
     OrderOptions order_options;
-    int64_t steps, *permutation, *order, order_epoch; /* the order of the epoch that batches are claimed from */
-
+    int64_t steps, *permutation, *order, order_epoch; /* the order of the epoch that batches are begun of */
     Slot *slots;
-    int slot_count, piece_rows;
+    int slot_count;
     Worker *workers; /* [max(threads, 1)] */
-    double waited;
-
-    /* All below is guarded by the lock. Batches are numbered 0, 1, 2, ... from the last loader_start on; batch b lives in
-     * slot b % slot_count. */
-    pthread_mutex_t lock;
-    pthread_cond_t work, done;
-    int64_t claimed;   /* the batch whose pieces are being given out */
-    int claimed_piece; /* its next piece */
-    int64_t claim_epoch, claim_step;
-    int64_t taken;   /* batches given to the consumer */
-    int busy;        /* pieces being made */
-    bool stop, held; /* held: no new piece is given out */
+    Prefetch *prefetch;
 };
 
 static int64_t row_floats(const Loader *l)
@@ -80,8 +60,11 @@ static bool read_sample(const Loader *l, Worker *w, int64_t *index, Error *e)
 }
 
 /* Row r of a batch; its draws belong to its position in the epoch. */
-static void make_row(const Loader *l, Worker *w, Slot *slot, int r)
+static void make_row(void *own, int worker, int number, int r)
 {
+    const Loader *l = own;
+    Worker *w = &l->workers[worker];
+    Slot *slot = &l->slots[number];
     Batch *batch = &slot->batch;
     int64_t wanted = batch->indices[r];
     int64_t position = position_of(l, batch->step, (int64_t)batch->rows * l->options.ranks, r);
@@ -95,72 +78,23 @@ static void make_row(const Loader *l, Worker *w, Slot *slot, int r)
     batch->labels[r] = good ? w->sample.label : -1;
 }
 
-/* Lock held: the first piece of a batch is about to be given out. */
-static void begin_batch(Loader *l, Slot *slot)
+static int begin_batch(void *own, int number, int64_t epoch, int64_t step)
 {
-    if (l->order_epoch != l->claim_epoch) {
-        order_epoch(&l->order_options, (uint32_t)l->claim_epoch, l->permutation, l->order);
-        l->order_epoch = l->claim_epoch;
+    Loader *l = own;
+    if (l->order_epoch != epoch) {
+        order_epoch(&l->order_options, (uint32_t)epoch, l->permutation, l->order);
+        l->order_epoch = epoch;
     }
-    Batch *batch = &slot->batch;
-    int64_t left = order_length(&l->order_options) - l->claim_step * l->options.batch_size;
+    Batch *batch = &l->slots[number].batch;
+    int64_t left = order_length(&l->order_options) - step * l->options.batch_size;
     int64_t rows = MIN((int64_t)l->options.batch_size, left);
-    batch->epoch = l->claim_epoch;
-    batch->step = l->claim_step;
+    batch->epoch = epoch;
+    batch->step = step;
     batch->rows = (int)(rows / l->options.ranks);
-    batch->random = random_at(l->options.seed, STREAM_DATA, random_site("batch"),
-                              (uint32_t)(l->claim_epoch * l->steps + l->claim_step));
+    batch->random = random_at(l->options.seed, STREAM_DATA, random_site("batch"), (uint32_t)(epoch * l->steps + step));
     for (int r = 0; r < batch->rows; r++)
-        batch->indices[r] = l->order[position_of(l, batch->step, rows, r)];
-    slot->pieces_left = (batch->rows + l->piece_rows - 1) / l->piece_rows;
-    if (++l->claim_step == l->steps) {
-        l->claim_step = 0;
-        l->claim_epoch++;
-    }
-}
-
-/* The consumer may still look at batch taken - 1. */
-static bool claimable(const Loader *l)
-{
-    if (l->held || l->claimed >= l->taken + l->slot_count - (l->taken > 0))
-        return false;
-    return l->claimed_piece > 0 || l->options.epochs == 0 || l->claim_epoch < l->options.epochs;
-}
-
-/* Lock held and claimable: makes one piece, without the lock. */
-static void make_piece(Loader *l, Worker *w)
-{
-    Slot *slot = &l->slots[l->claimed % l->slot_count];
-    if (l->claimed_piece == 0)
-        begin_batch(l, slot);
-    int first = l->claimed_piece++ * l->piece_rows, end = MIN(first + l->piece_rows, slot->batch.rows);
-    if (end == slot->batch.rows) {
-        l->claimed++;
-        l->claimed_piece = 0;
-    }
-    l->busy++;
-    pthread_mutex_unlock(&l->lock);
-    for (int r = first; r < end; r++)
-        make_row(l, w, slot, r);
-    pthread_mutex_lock(&l->lock);
-    l->busy--;
-    if (--slot->pieces_left == 0 || l->busy == 0)
-        pthread_cond_broadcast(&l->done);
-}
-
-static void *work(void *argument)
-{
-    Worker *w = argument;
-    Loader *l = w->loader;
-    pthread_mutex_lock(&l->lock);
-    while (!l->stop) {
-        if (claimable(l))
-            make_piece(l, w);
-        else
-            pthread_cond_wait(&l->work, &l->lock);
-    }
-    pthread_mutex_unlock(&l->lock);
-    return NULL;
+        batch->indices[r] = l->order[position_of(l, step, rows, r)];
+    return batch->rows;
 }
 
 static bool options_make_batches(const LoaderOptions *o, Error *e)
@@ -199,22 +133,6 @@ static void slots_new(Loader *l)
     }
 }
 
-/* Signals are for the main thread, which knows how to end a run. */
-static bool threads_start(Loader *l, Error *e)
-{
-    sigset_t all, before;
-    sigfillset(&all);
-    pthread_sigmask(SIG_BLOCK, &all, &before);
-    int started = 0;
-    while (started < l->options.threads &&
-           !pthread_create(&l->workers[started].thread, NULL, work, &l->workers[started]))
-        started++;
-    pthread_sigmask(SIG_SETMASK, &before, NULL);
-    bool good = started == l->options.threads;
-    l->options.threads = started;
-    return good || error_set(e, "thread %d for loading data cannot be started", started + 1);
-}
-
 Loader *loader_open(const LoaderOptions *options, Error *e)
 {
     contract(options->ranks <= 1 || (options->drop_last && options->rank < options->ranks),
@@ -231,33 +149,29 @@ Loader *loader_open(const LoaderOptions *options, Error *e)
     l->permutation = mem_new((size_t)options->dataset->count * sizeof *l->permutation);
     l->order = mem_new((size_t)length * sizeof *l->order);
     l->order_epoch = -1;
-    l->slot_count = (options->ahead > 0 ? options->ahead : 2) + 1;
-    l->piece_rows = MIN(16, (options->batch_size + 3) / 4);
+    l->slot_count = prefetch_slots(options->ahead);
     slots_new(l);
-    pthread_mutex_init(&l->lock, NULL);
-    pthread_cond_init(&l->work, NULL);
-    pthread_cond_init(&l->done, NULL);
-    int workers = MAX(options->threads, 1);
-    l->workers = mem_new((size_t)workers * sizeof *l->workers);
-    for (int i = 0; i < workers; i++)
-        l->workers[i].loader = l;
-    if (!threads_start(l, e)) {
-        loader_close(l);
-        return NULL;
-    }
-    return l;
+    l->workers = mem_new((size_t)MAX(options->threads, 1) * sizeof *l->workers);
+    l->prefetch = prefetch_new(&(PrefetchOptions){.rows = options->batch_size,
+                                                  .threads = options->threads,
+                                                  .ahead = options->ahead,
+                                                  .steps = l->steps,
+                                                  .epochs = options->epochs,
+                                                  .own = l,
+                                                  .begin = begin_batch,
+                                                  .make = make_row},
+                               e);
+    if (l->prefetch)
+        return l;
+    loader_close(l);
+    return NULL;
 }
 
 void loader_close(Loader *l)
 {
     if (!l)
         return;
-    pthread_mutex_lock(&l->lock);
-    l->stop = true;
-    pthread_cond_broadcast(&l->work);
-    pthread_mutex_unlock(&l->lock);
-    for (int i = 0; i < l->options.threads; i++)
-        pthread_join(l->workers[i].thread, NULL);
+    prefetch_free(l->prefetch);
     for (int i = 0; i < MAX(l->options.threads, 1); i++) {
         sample_free(&l->workers[i].sample);
         transform_scratch_free(&l->workers[i].scratch);
@@ -270,9 +184,6 @@ void loader_close(Loader *l)
         mem_free(slot->errors);
         mem_free(slot->failed);
     }
-    pthread_cond_destroy(&l->work);
-    pthread_cond_destroy(&l->done);
-    pthread_mutex_destroy(&l->lock);
     dataset_close(l->options.dataset);
     mem_free(l->slots);
     mem_free(l->workers);
@@ -290,17 +201,7 @@ void loader_start(Loader *l, int64_t epoch, int64_t step)
 {
     contract(epoch >= 0 && step >= 0 && step < l->steps, "loader_start: step %lld of %lld", (long long)step,
              (long long)l->steps);
-    pthread_mutex_lock(&l->lock);
-    l->held = true;
-    while (l->busy)
-        pthread_cond_wait(&l->done, &l->lock);
-    l->claimed = l->taken = 0;
-    l->claimed_piece = 0;
-    l->claim_epoch = epoch;
-    l->claim_step = step;
-    l->held = false;
-    pthread_cond_broadcast(&l->work);
-    pthread_mutex_unlock(&l->lock);
+    prefetch_start(l->prefetch, epoch, step);
 }
 
 /* Takes row `from` to row `to`, in front of it. */
@@ -336,25 +237,11 @@ static bool settle(const Loader *l, Slot *slot, Error *e)
 
 const Batch *loader_next(Loader *l, Error *e)
 {
-    double start = clock_seconds();
-    pthread_mutex_lock(&l->lock);
-    int64_t mine = l->taken++;
-    Slot *slot = &l->slots[mine % l->slot_count];
-    pthread_cond_broadcast(&l->work);
-    while (l->claimed <= mine || slot->pieces_left) {
-        contract(l->claimed > mine || claimable(l), "loader_next: asked beyond the last of %lld epochs",
-                 (long long)l->options.epochs);
-        if (l->options.threads == 0)
-            make_piece(l, &l->workers[0]);
-        else
-            pthread_cond_wait(&l->done, &l->lock);
-    }
-    pthread_mutex_unlock(&l->lock);
-    l->waited += clock_seconds() - start;
+    Slot *slot = &l->slots[prefetch_next(l->prefetch)];
     return settle(l, slot, e) ? &slot->batch : NULL;
 }
 
 double loader_waited(const Loader *l)
 {
-    return l->waited;
+    return prefetch_waited(l->prefetch);
 }
