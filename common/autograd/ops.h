@@ -92,6 +92,9 @@ Tensor *softmax(Tape *t, Tensor *x); /* over the last axis */
  * gets the softmax, without gradient. */
 Tensor *soft_cross_entropy(Tape *t, Tensor *logits, Tensor *targets, Tensor **probabilities);
 
+/* losses[R] = -log softmax(logits[R,V])[labels[R]], labels I64, 0 where a label is `ignore`. */
+Tensor *cross_entropy(Tape *t, Tensor *logits, Tensor *labels, int64_t ignore);
+
 /* ---- Noise, active in the TRAIN phase only; draws that are replayed (tape_replay) are taken an element each, in order */
 
 /* x / (1 - rate) where the draw u >= rate, else 0: a keep mask of 0 and 1 can be replayed as it is. */

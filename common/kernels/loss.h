@@ -14,4 +14,13 @@ typedef struct LossKernels {
     /* dlogits (+)= dlosses[r] * (p * sum_c target - target). */
     void (*soft_cross_entropy_gradient)(const Exec *, int64_t rows, int64_t cols, const float *dlosses,
                                         const float *probabilities, const float *targets, bool add, Rows dlogits);
+
+    /* losses[r] = lse[r] - logits[r, labels[r]] with lse[r] = ln sum_c e^logits[r,c], or 0 where labels[r] is `ignore`; any
+     * other label is one of 0 .. C-1. */
+    void (*cross_entropy)(const Exec *, int64_t rows, int64_t cols, Rows logits, const int64_t *labels, int64_t ignore,
+                          float *lse, float *losses);
+    /* dlogits (+)= dlosses[r] (e^(logits[r,c] - lse[r]) - [c is labels[r]]), nothing where it is `ignore`. dlogits may be
+     * the logits. */
+    void (*cross_entropy_gradient)(const Exec *, int64_t rows, int64_t cols, const float *dlosses, Rows logits,
+                                   const int64_t *labels, int64_t ignore, const float *lse, bool add, Rows dlogits);
 } LossKernels;

@@ -2,6 +2,7 @@
 #include "autograd/attention_cases.h"
 #include "autograd/gather_cases.h"
 #include "autograd/layer_cases.h"
+#include "autograd/loss_cases.h"
 #include "autograd/mechanism_cases.h"
 #include "autograd/op_cases.h"
 #include "autograd/shape_cases.h"
@@ -29,6 +30,7 @@ static const struct {
 } tables[] = {
     {shape_cases, COUNT_OF(shape_cases)},
     {op_cases, COUNT_OF(op_cases)},
+    {loss_cases, COUNT_OF(loss_cases)},
     {gather_cases, COUNT_OF(gather_cases)},
     {attention_cases, COUNT_OF(attention_cases)},
     {mechanism_cases, COUNT_OF(mechanism_cases)},

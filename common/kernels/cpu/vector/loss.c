@@ -1,6 +1,7 @@
-/* Softmax of rows and the cross-entropy made of it. Exponentials are kept in the result where it is fp32, and computed
+/* Softmax of rows and the cross-entropy with targets over all classes. Exponentials are kept in the result where it is fp32, and computed
  * a second time where it is not, or is a logarithm. */
 #include "common/kernels/cpu/vector/levels.h"
+#include "common/kernels/cpu/vector/loss.h"
 #include "common/kernels/cpu/vector/rows.h"
 #include "common/kernels/cpu/vector/spans.h"
 
@@ -213,4 +214,6 @@ const LossKernels LEVEL(loss_kernels) = {
     .softmax_gradient = softmax_gradient,
     .soft_cross_entropy = soft_cross_entropy,
     .soft_cross_entropy_gradient = soft_cross_entropy_gradient,
+    .cross_entropy = LEVEL(cross_entropy),
+    .cross_entropy_gradient = LEVEL(cross_entropy_gradient),
 };
