@@ -4,6 +4,7 @@
 #include "common/data/loader.h"
 #include "common/data/mix.h"
 #include "common/run/model.h"
+#include "common/run/optimization.h"
 
 enum { CLASSIFIER_PARTS = 4 };
 
@@ -43,16 +44,14 @@ typedef struct DataConfig {
     bool skip_corrupt;
 } DataConfig;
 
-typedef enum OptimizerChoice { OPT_ADAMW, OPT_SGD } OptimizerChoice;
 typedef enum ScheduleChoice { SCHEDULE_STEP, SCHEDULE_TIMM, SCHEDULE_CONSTANT } ScheduleChoice;
 
 typedef struct TrainConfig {
     int epochs, batch_size;
     bool drop_last;
-    OptimizerChoice optimizer;
-    double lr, lr_batch, min_lr, warmup_lr, warmup;
+    OptimizationConfig optimization;
+    double lr_batch, min_lr, warmup_lr, warmup;
     ScheduleChoice schedule;
-    double weight_decay, momentum, beta1, beta2, eps;
     double smoothing, mixup, cutmix, mix_probability, mix_switch;
     char *finetune;
     bool new_head;

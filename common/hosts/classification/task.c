@@ -34,7 +34,7 @@ static const Classifier *classifier_of(const Job *job)
 
 static CosineSchedule schedule_of(const TrainConfig *c, int64_t steps)
 {
-    double peak = c->lr_batch > 0 ? c->lr * c->batch_size / c->lr_batch : c->lr;
+    double lr = c->optimization.lr, peak = c->lr_batch > 0 ? lr * c->batch_size / c->lr_batch : lr;
     CosineSchedule s = {
         .peak = peak, .floor = c->schedule == SCHEDULE_CONSTANT ? peak : c->min_lr, .start = c->warmup_lr};
     if (c->schedule == SCHEDULE_TIMM) {
@@ -245,14 +245,8 @@ static Task *open_task(Job *job, Error *e)
     task->steps = loader_steps(c->loader);
     c->schedule = schedule_of(config, task->steps);
     name_figures(c);
-    task->optimizer =
-        optimizer_new(&(OptimizerOptions){.kind = config->optimizer == OPT_SGD ? OPTIMIZER_SGD : OPTIMIZER_ADAMW,
-                                          .beta1 = config->beta1,
-                                          .beta2 = config->beta2,
-                                          .eps = config->eps,
-                                          .momentum = config->momentum,
-                                          .weight_decay = config->weight_decay},
-                      job->params);
+    OptimizerOptions optimizer = optimization_options(&config->optimization);
+    task->optimizer = optimizer_new(&optimizer, job->params);
     Readable n = readable_count(c->train->count), held = readable_count(c->held ? c->held->count : 0),
              test = readable_count(c->test->count);
     log_line(job->log, "%s: %s training images, %s held out for validation, %s test images, %d classes, side %d",
