@@ -9,6 +9,7 @@
 typedef struct AdafactorScalars {
     float rate;
     float gradient_scale; /* every gradient is multiplied by it first */
+    float weight_decay;   /* then that times the parameter is added */
     float decay, eps1, clip;
 } AdafactorScalars;
 

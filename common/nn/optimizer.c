@@ -159,6 +159,7 @@ static void adafactor_step(Optimizer *o, Tape *t, int i, double lr, float gradie
     double rms = sqrt(sum_of_squares(t, &param->value) / (double)count);
     AdafactorScalars s = {.rate = (float)(lr * fmax(rms, p->scale_floor)),
                           .gradient_scale = gradient_scale,
+                          .weight_decay = o->decays[i] ? (float)p->weight_decay : 0,
                           .decay = (float)(1.0 - pow(step + 1, -p->decay_power)),
                           .eps1 = (float)p->eps1,
                           .clip = (float)p->threshold};

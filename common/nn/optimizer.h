@@ -8,7 +8,7 @@ typedef struct OptimizerOptions {
     OptimizerKind kind;
     double beta1, beta2, eps; /* Adam, AdamW */
     double momentum;          /* SGD, Nesterov's */
-    double weight_decay;      /* AdamW: decoupled, before the step; Adam, SGD: added to the gradient; Adafactor: none */
+    double weight_decay;      /* AdamW: decoupled, before the step; the others: added to the gradient */
     double clip_norm;         /* all gradients times min(1, clip_norm / (norm + 1e-6)), as torch; 0: never */
     /* Adafactor (common/kernels/adafactor.h): decay 1 - (t + 1)^-decay_power, t counted from first_step; the update's rms is
      * clipped to `threshold`; the rate is lr * max(rms of the parameter, scale_floor). Moments are factored over the last two

@@ -239,6 +239,17 @@ bool golden_has_input(const Golden *g, const char *name)
     return find(g, "input", name) != NULL;
 }
 
+const char *golden_input_name(const Golden *g, int i)
+{
+    static const char section[] = "input/";
+    for (int j = 0; j < tensor_file_count(g->file); j++) {
+        const char *name = tensor_file_at(g->file, j)->name;
+        if (str_starts(name, section) && i-- == 0)
+            return name + sizeof section - 1;
+    }
+    return NULL;
+}
+
 const void *golden_values(Golden *g, const char *name, DType type, Shape *shape, Error *e)
 {
     const FileTensor *x = find(g, "input", name);

@@ -37,6 +37,7 @@ Tensor *golden_input(Golden *g, const char *name, Error *e);
 Tensor *golden_integers(Golden *g, const char *name, DType type, Error *e);
 const void *golden_values(Golden *g, const char *name, DType type, Shape *shape, Error *e);
 bool golden_has_input(const Golden *g, const char *name);
+const char *golden_input_name(const Golden *g, int i); /* in the order of the file; NULL after the last */
 
 /* The draws of the coming forward, in its order: input/NAME of each name in turn, uniform numbers or keep masks of 0 and 1.
  * golden_replay_end ends it; a number left over or missing is a mismatch. */

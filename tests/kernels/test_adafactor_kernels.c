@@ -7,7 +7,15 @@ static double item(const Matrix *m, int64_t i)
 
 /* The first step has no decay; a rate that is clipped and one that is not. */
 static const AdafactorScalars steps[] = {
-    {0.1f, 1, 0, 1e-30f, 1}, {0.01f, 0.5f, 0.75f, 1e-30f, 0.25f}, {0.01f, 1, 0.5f, 1e-3f, 100}};
+    {.rate = 0.1f, .gradient_scale = 1, .decay = 0, .eps1 = 1e-30f, .clip = 1},
+    {.rate = 0.01f, .gradient_scale = 0.5f, .weight_decay = 0.25f, .decay = 0.75f, .eps1 = 1e-30f, .clip = 0.25f},
+    {.rate = 0.01f, .gradient_scale = 1, .decay = 0.5f, .eps1 = 1e-3f, .clip = 100},
+};
+
+static double gradient_of(const AdafactorScalars *s, const Matrix *g, const Matrix *before, int64_t i)
+{
+    return item(g, i) * s->gradient_scale + s->weight_decay * item(before, i);
+}
 
 /* x -= rate u / max(1, rms(u)/clip), and what the kernel gave. */
 static void check_update(Trial *t, const AdafactorScalars *s, const Matrix *x, const Matrix *before, const double *u)
@@ -30,7 +38,7 @@ static void whole_count(Trial *t, int64_t n, const AdafactorScalars *s)
     double *u = mem_new((size_t)n * sizeof *u);
     t->backend->adafactor.whole(&t->exec, n, s, x.rows.data, g.rows.data, v.rows.data);
     for (int64_t i = 0; i < n; i++) {
-        double gradient = item(&g, i) * s->gradient_scale;
+        double gradient = gradient_of(s, &g, &x0, i);
         double moment = s->decay * item(&v0, i) + (1.0 - s->decay) * (gradient * gradient + s->eps1);
         u[i] = gradient / sqrt(moment);
         if (t->exec.threads == 1)
@@ -51,12 +59,12 @@ static void check_whole(Trial *t)
 }
 
 /* Means of g^2 + eps over one axis of a matrix, mixed with what was. */
-static double moment(const AdafactorScalars *s, const Matrix *g, int64_t first, int64_t stride, int64_t count,
-                     double before)
+static double moment(const AdafactorScalars *s, const Matrix *g, const Matrix *x, int64_t first, int64_t stride,
+                     int64_t count, double before)
 {
     double sum = 0;
     for (int64_t i = 0; i < count; i++) {
-        double gradient = item(g, first + i * stride) * s->gradient_scale;
+        double gradient = gradient_of(s, g, x, first + i * stride);
         sum += gradient * gradient + s->eps1;
     }
     return s->decay * before + (1.0 - s->decay) * sum / (double)count;
@@ -76,16 +84,16 @@ static void factored_shape(Trial *t, int64_t batch, int64_t rows, int64_t cols, 
         int64_t first = b * rows * cols;
         double mean = 0;
         for (int64_t r = 0; r < rows; r++) {
-            double want = moment(s, &g, first + r * cols, 1, cols, matrix_get(&row0, b, r));
+            double want = moment(s, &g, &x0, first + r * cols, 1, cols, matrix_get(&row0, b, r));
             check_near(matrix_get(&by_row, b, r), want, 1e-6 * want, "by_row", b, r);
             mean += want / (double)rows;
         }
         for (int64_t c = 0; c < cols; c++) {
-            double want = moment(s, &g, first + c, cols, rows, matrix_get(&col0, b, c));
+            double want = moment(s, &g, &x0, first + c, cols, rows, matrix_get(&col0, b, c));
             check_near(matrix_get(&by_col, b, c), want, 1e-6 * want, "by_col", b, c);
             for (int64_t r = 0; r < rows; r++)
-                u[first + r * cols + c] = item(&g, first + r * cols + c) * s->gradient_scale /
-                                          sqrt(matrix_get(&by_row, b, r) / mean) / sqrt(want);
+                u[first + r * cols + c] =
+                    gradient_of(s, &g, &x0, first + r * cols + c) / sqrt(matrix_get(&by_row, b, r) / mean) / sqrt(want);
         }
     }
     check_update(t, s, &x, &x0, u);

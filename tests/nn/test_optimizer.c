@@ -89,14 +89,15 @@ static void sgd_reference(const OptimizerOptions *o, Reference *r, bool decays, 
 }
 
 /* A bias has one moment a value, a.weight [5,7] and c.weight [3,3] have moments of rows (in m) and of columns (in v). */
-static void adafactor_reference(const OptimizerOptions *o, Reference *r, const Shape *shape, int parameter, int step,
-                                double lr)
+static void adafactor_reference(const OptimizerOptions *o, Reference *r, const Shape *shape, bool decays, int parameter,
+                                int step, double lr)
 {
     int64_t count = shape_count(*shape), rows = shape->rank > 1 ? shape->dim[0] : 1, cols = count / rows;
     double d = 1 - pow((double)o->first_step + r->steps + 1, -o->decay_power), u[MOST], rms = 0, size = 0, mean = 0;
-    double by_row[MOST] = {0}, by_col[MOST] = {0};
+    double by_row[MOST] = {0}, by_col[MOST] = {0}, g[MOST];
     for (int64_t i = 0; i < count; i++) {
-        double g = gradient_of(parameter, step, i), square = g * g + o->eps1;
+        g[i] = gradient_of(parameter, step, i) + (decays ? o->weight_decay : 0) * r->value[i];
+        double square = g[i] * g[i] + o->eps1;
         by_row[i / cols] += square / (double)cols;
         by_col[i % cols] += square / (double)rows;
         size += r->value[i] * r->value[i] / (double)count;
@@ -107,7 +108,7 @@ static void adafactor_reference(const OptimizerOptions *o, Reference *r, const S
         r->v[i] = d * r->v[i] + (1 - d) * by_col[i];
     for (int64_t i = 0; i < count; i++) {
         double second = r->v[i % cols] * (shape->rank > 1 ? r->m[i / cols] / mean : 1);
-        u[i] = gradient_of(parameter, step, i) / sqrt(second);
+        u[i] = g[i] / sqrt(second);
         rms += u[i] * u[i] / (double)count;
     }
     for (int64_t i = 0; i < count; i++)
@@ -121,7 +122,7 @@ static void reference_step(const OptimizerOptions *o, Reference *r, const Param 
     int64_t count = tensor_count(&p->value);
     bool decays = p->value.shape.rank > 1 || bias_decays;
     if (o->kind == OPTIMIZER_ADAFACTOR)
-        adafactor_reference(o, r, &p->value.shape, parameter, step, lr);
+        adafactor_reference(o, r, &p->value.shape, decays, parameter, step, lr);
     else if (o->kind == OPTIMIZER_SGD)
         sgd_reference(o, r, decays, parameter, step, count, lr);
     else
@@ -206,6 +207,7 @@ static void adafactor_steps(void **state)
     OptimizerOptions o = ADAFACTOR_T2T;
     check_optimizer(&o, false);
     o.first_step = 7;
+    o.weight_decay = 0.5;
     o.threshold = 0.5;
     o.scale_floor = 2;
     check_optimizer(&o, false);

@@ -26,9 +26,10 @@ typedef struct Step {
     double *sums; /* [CHUNKS] of squares of the update */
 } Step;
 
-static Vec gradient_at(const Step *a, const float *gradient, int64_t live)
+static Vec gradient_at(const Step *a, int64_t i, int64_t live)
 {
-    return vec_load_upto(gradient, live, 0) * a->s.gradient_scale;
+    Vec g = vec_load_upto(a->gradient + i, live, 0) * a->s.gradient_scale;
+    return a->s.weight_decay == 0 ? g : g + a->s.weight_decay * vec_load_upto(a->parameter + i, live, 0);
 }
 
 static float clipped_rate(const Step *a, int64_t count)
@@ -45,7 +46,7 @@ static float clipped_rate(const Step *a, int64_t count)
 
 static Vec whole_update(const Step *a, int64_t i, int64_t live)
 {
-    return gradient_at(a, a->gradient + i, live) / vec_square_root(vec_load_upto(a->v + i, live, 1));
+    return gradient_at(a, i, live) / vec_square_root(vec_load_upto(a->v + i, live, 1));
 }
 
 static void whole_moments(const void *job, int64_t first, int64_t last)
@@ -54,7 +55,7 @@ static void whole_moments(const void *job, int64_t first, int64_t last)
     float fresh = 1.0f - a->s.decay;
     VecDouble sum = {0};
     for (int64_t i = first; i < last; i += LANES) {
-        Vec g = gradient_at(a, a->gradient + i, last - i);
+        Vec g = gradient_at(a, i, last - i);
         Vec v = a->s.decay * vec_load_upto(a->v + i, last - i, 0) + fresh * (g * g + a->s.eps1);
         vec_store_upto(a->v + i, v, last - i);
         VecDouble u = TO_DOUBLE(whole_update(a, i, last - i));
@@ -98,7 +99,7 @@ static void row_moments(const void *job, int64_t first, int64_t last)
     for (int64_t r = first; r < last; r++) {
         VecDouble sum = {0};
         for (int64_t c = 0; c < a->cols; c += LANES) {
-            VecDouble g = TO_DOUBLE(gradient_at(a, a->gradient + r * a->cols + c, a->cols - c));
+            VecDouble g = TO_DOUBLE(gradient_at(a, r * a->cols + c, a->cols - c));
             sum += g * g;
         }
         float mean = (float)(sum_of_lanes(&sum) / (double)a->cols) + a->s.eps1;
@@ -113,10 +114,10 @@ static void column_moments(const void *job, int64_t first, int64_t last)
     for (int64_t at = first, live; at < last; at += live < LANES ? live : LANES) {
         int64_t matrix = at / a->cols, c = at % a->cols;
         live = least(a->cols - c, last - at);
-        const float *gradient = a->gradient + matrix * a->rows * a->cols + c;
+        int64_t top = matrix * a->rows * a->cols + c;
         VecDouble sum = {0};
         for (int64_t r = 0; r < a->rows; r++) {
-            VecDouble g = TO_DOUBLE(gradient_at(a, gradient + r * a->cols, live));
+            VecDouble g = TO_DOUBLE(gradient_at(a, top + r * a->cols, live));
             sum += g * g;
         }
         Vec mean = __builtin_convertvector(sum / (double)a->rows, Vec) + a->s.eps1;
@@ -142,7 +143,7 @@ static Vec factored_update(const Step *a, int64_t r, int64_t c, float factor)
 {
     int64_t live = a->cols - c;
     Vec by_col = vec_load_upto(a->by_col + r / a->rows * a->cols + c, live, 1);
-    return gradient_at(a, a->gradient + r * a->cols + c, live) * factor / vec_square_root(by_col);
+    return gradient_at(a, r * a->cols + c, live) * factor / vec_square_root(by_col);
 }
 
 static void factored_size(const void *job, int64_t first, int64_t last)
