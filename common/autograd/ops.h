@@ -41,6 +41,14 @@ Tensor *square_root(Tape *t, Tensor *x);
 /* table [V,C], ids I64 or I32 of any shape -> [...,C] */
 Tensor *embedding(Tape *t, Tensor *table, Tensor *ids);
 
+/* x [B,N,H,d], index I32 [B,M,H] -> y [B,M,H,d]: y[b,m,h] = x[b, index[b,m,h], h] */
+Tensor *gather_rows(Tape *t, Tensor *x, Tensor *index);
+
+/* The other way: x [B,M,H,d] -> y [B,rows,H,d], where y[b,i,h] is the sum of the x[b,m,h] with index[b,m,h] = i; of the mean
+ * that sum / (how many they are + eps). A row that nobody chose is 0. */
+Tensor *scatter_rows(Tape *t, Tensor *x, Tensor *index, int64_t rows);
+Tensor *scatter_mean(Tape *t, Tensor *x, Tensor *index, int64_t rows, float eps);
+
 /* ---- Sums */
 Tensor *sum_all(Tape *t, Tensor *x);     /* -> scalar */
 Tensor *mean_all(Tape *t, Tensor *x);    /* -> scalar */
