@@ -5,13 +5,31 @@
 #include "common/base/place.h"
 #include "common/base/str.h"
 #include "datasets/formats.h"
+#include "datasets/image_corpus.h"
 
 #include <stdlib.h>
 #include <string.h>
 
 const DatasetFormat *const dataset_formats[] = {
-    &fashion_mnist_format, &mnist_format,  &cifar10_format, &cifar100_format, &imagenet_format,
-    &imagefolder_format,   &shapes_format, &text_format,    &gcide_format,    NULL,
+    &fashion_mnist_format,
+    &mnist_format,
+    &cifar10_format,
+    &cifar100_format,
+    &imagenet_format,
+    &imagefolder_format,
+    &shapes_format,
+    &text_format,
+    &gcide_format,
+    &enwik8_format,
+    &text8_format,
+    &wikitext2_format,
+    &wikitext2_raw_format,
+    &wikitext103_format,
+    &wikitext103_raw_format,
+    &pg19_format,
+    &imagenet64_format,
+    &imagenet32_format,
+    NULL,
 };
 
 const DatasetFormat *dataset_format(const char *name, Error *e)
@@ -95,7 +113,7 @@ Dataset *dataset_open(const char *name, const char *path, DatasetPart part, Erro
 {
     const DatasetFormat *format = dataset_format(name, e);
     if (format && !format->open)
-        return error_null(e, "data set %s holds text, not labelled images", name);
+        return error_null(e, "data set %s holds no labelled images", name);
     char *place = format ? dataset_place(format, path, e) : NULL;
     Dataset *d = place ? format->open(place, part, e) : NULL;
     mem_free(place);
@@ -105,10 +123,10 @@ Dataset *dataset_open(const char *name, const char *path, DatasetPart part, Erro
 Corpus *dataset_corpus(const char *name, const char *path, Error *e)
 {
     const DatasetFormat *format = dataset_format(name, e);
-    if (format && !format->open_corpus)
-        return error_null(e, "data set %s holds no text", name);
     char *place = format ? dataset_place(format, path, e) : NULL;
-    Corpus *c = place ? format->open_corpus(place, e) : NULL;
+    Corpus *c = !place                ? NULL
+                : format->open_corpus ? format->open_corpus(place, e)
+                                      : image_corpus_open(format, place, e);
     mem_free(place);
     return c;
 }

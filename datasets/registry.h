@@ -5,7 +5,7 @@
 
 typedef enum DatasetPart { PART_TRAIN, PART_TEST } DatasetPart;
 
-/* One data set, of labelled images (`open`) or of text (`open_corpus`), read out of a folder or file that exists. */
+/* One data set, of labelled images (`open`) or of bytes (`open_corpus`), read out of a folder or file that exists. */
 typedef struct DatasetFormat {
     const char *name;
     const char *source; /* where the files come from */
@@ -32,5 +32,5 @@ char *dataset_place(const DatasetFormat *format, const char *path, Error *e);
 /* Finds and opens a part of a data set of images. `path` may be NULL. */
 Dataset *dataset_open(const char *name, const char *path, DatasetPart part, Error *e);
 
-/* Finds and opens a data set of text. `path` may be NULL. */
+/* Finds and opens a data set as bytes: text, or images of one size (image_corpus.h). `path` may be NULL. */
 Corpus *dataset_corpus(const char *name, const char *path, Error *e);

@@ -32,7 +32,7 @@ static bool find_files(const char *path, int depth, FoundFiles *found, Error *e)
     enum { DEEPEST = 64 };
     if (!folder_exists(path)) {
         Found file = {.path = str_copy(path)};
-        bool good = text_file_size(path, &file.size, e);
+        bool good = text_file_size((TextFile){.path = path}, &file.size, e);
         *array_add(found) = file;
         found->bytes += file.size;
         return good;
@@ -58,7 +58,7 @@ static bool add_all(Corpus *c, CorpusPart part, const char *path, Error *e)
     FoundFiles found = {0};
     bool good = find_files(path, 0, &found, e);
     for (size_t i = 0; i < found.count && good; i++)
-        good = text_files_add(c, part, found.items[i].path, (TextSpan){0, found.items[i].size}, false, e);
+        good = text_files_add_whole(c, part, (TextFile){.path = found.items[i].path}, e);
     found_free(&found);
     return good;
 }
@@ -75,7 +75,7 @@ bool text_add_with_tenth(Corpus *c, const char *path, Error *e)
     size_t cut = found.bytes - found.bytes / 10, before = 0;
     for (size_t i = 0; i < found.count && good; i++) {
         size_t size = found.items[i].size, kept = MIN(size, cut - MIN(cut, before));
-        const char *file = found.items[i].path;
+        TextFile file = {.path = found.items[i].path};
         if (kept)
             good = text_files_add(c, CORPUS_TRAIN, file, (TextSpan){0, kept}, true, e);
         for (CorpusPart part = CORPUS_VALID; good && kept < size && part <= CORPUS_TEST; part++)

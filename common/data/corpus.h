@@ -7,7 +7,7 @@
 
 typedef enum CorpusPart { CORPUS_TRAIN, CORPUS_VALID, CORPUS_TEST, CORPUS_PARTS } CorpusPart;
 
-/* The bytes of one document, in a map or in memory of its own. */
+/* The bytes of one document, in a map, in memory of its own, or (images) in the corpus's until the next read. */
 typedef struct Document {
     const char *text;
     size_t size;
