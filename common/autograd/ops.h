@@ -49,6 +49,12 @@ Tensor *gather_rows(Tape *t, Tensor *x, Tensor *index);
 Tensor *scatter_rows(Tape *t, Tensor *x, Tensor *index, int64_t rows);
 Tensor *scatter_mean(Tape *t, Tensor *x, Tensor *index, int64_t rows, float eps);
 
+/* Where those indices come from; no gradient. Ties go to the lowest index, a NaN counts as -infinity. */
+Tensor *nearest(Tape *t, Tensor *scores); /* the largest of the last axis: [...,K] -> I32 [...] */
+
+/* scores [B,H,N,K] -> I32 [B,K*w,H]: for each (b,h,k) the w rows n of largest score, ascending */
+Tensor *top_rows(Tape *t, Tensor *scores, int64_t w);
+
 /* ---- Sums */
 Tensor *sum_all(Tape *t, Tensor *x);     /* -> scalar */
 Tensor *mean_all(Tape *t, Tensor *x);    /* -> scalar */

@@ -14,6 +14,7 @@
 #include "common/kernels/optimizer.h"
 #include "common/kernels/relative.h"
 #include "common/kernels/resize.h"
+#include "common/kernels/select.h"
 #include "common/kernels/rotary.h"
 #include "common/kernels/sight.h"
 #include "common/kernels/windows.h"
@@ -28,6 +29,7 @@ typedef struct Backend {
     ElementwiseKernels elementwise;
     LossKernels loss;
     GatherKernels gather;
+    SelectKernels select;
     ResizeKernels resize;
     NoiseKernels noise;
     OptimizerKernels optimizer;

@@ -16,7 +16,7 @@ typedef struct Header {
 } Header;
 
 static const Header headers[] = {
-    {"common/autograd/ops.h", ""},
+    {"common/autograd/ops.h", " nearest top_rows "},
     {"common/attention/attention.h", " attention_probabilities "},
     {"common/attention/relative.h", ""},
     {"common/attention/rotary.h", ""},

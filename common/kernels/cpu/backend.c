@@ -33,6 +33,7 @@ static pthread_mutex_t choosing = PTHREAD_MUTEX_INITIALIZER;
                .elementwise = elementwise_kernels_##level,                                                             \
                .loss = loss_kernels_##level,                                                                           \
                .gather = gather_kernels_##level,                                                                       \
+               .select = select_kernels_##level,                                                                       \
                .resize = resize_kernels_##level,                                                                       \
                .noise = noise_kernels_##level,                                                                         \
                .optimizer = optimizer_kernels_##level})

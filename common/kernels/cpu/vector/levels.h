@@ -12,6 +12,7 @@
 #include "common/kernels/optimizer.h"
 #include "common/kernels/relative.h"
 #include "common/kernels/resize.h"
+#include "common/kernels/select.h"
 #include "common/kernels/rotary.h"
 #include "common/kernels/sight.h"
 #include "common/kernels/windows.h"
@@ -29,6 +30,7 @@
     extern const OptimizerKernels optimizer_kernels_##level;                                                           \
     extern const RelativeKernels relative_kernels_##level;                                                             \
     extern const ResizeKernels resize_kernels_##level;                                                                 \
+    extern const SelectKernels select_kernels_##level;                                                                 \
     extern const RotaryKernels rotary_kernels_##level;                                                                 \
     extern const SightKernels sight_kernels_##level;                                                                   \
     extern const WindowKernels window_kernels_##level;                                                                 \
