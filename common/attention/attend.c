@@ -1,6 +1,5 @@
 #include "common/attention/attention.h"
 
-#include "common/attention/heads.h"
 #include "common/attention/masks.h"
 #include "common/autograd/op.h"
 #include "common/autograd/ops.h"

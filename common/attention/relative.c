@@ -1,6 +1,6 @@
 #include "common/attention/relative.h"
 
-#include "common/attention/heads.h"
+#include "common/autograd/op.h"
 #include "common/autograd/ops.h"
 
 #include <math.h>
@@ -29,7 +29,7 @@ static void table_gradient(Tape *t, const RelativeArgs *a, Tensor *table, const 
 {
     Slot dtable = gradient_slot(t, table);
     if (dtable.wanted)
-        KERNEL(t, relative, table_gradient, &a->shape, a->scale, s->data, head_rows(x), dtable.add,
+        KERNEL(t, relative, table_gradient, &a->shape, a->scale, s->data, op_as_heads(x), dtable.add,
                dtable.gradient.data);
 }
 
@@ -40,13 +40,13 @@ static void scores_backward(Tape *t, Node *n)
     KERNEL_SCRATCH(t, relative, scratch, &t->exec, &a->shape);
     Slot dq = gradient_slot(t, n->in[0]);
     if (dq.wanted)
-        KERNEL(t, relative, apply, &a->shape, a->scale, ds->data, table->data, dq.add, head_rows(&dq.gradient));
+        KERNEL(t, relative, apply, &a->shape, a->scale, ds->data, table->data, dq.add, op_as_heads(&dq.gradient));
     table_gradient(t, a, n->in[1], ds, q);
 }
 
 Tensor *relative_scores(Tape *t, const AttentionSpec *spec, Tensor *q, Tensor *table, int64_t keys)
 {
-    q = as_heads(t, q);
+    q = op_heads(t, q);
     table = contiguous(t, table);
     OP_BEGIN(t, "relative_scores", q, table);
     const int64_t *n = q->shape.dim;
@@ -57,7 +57,7 @@ Tensor *relative_scores(Tape *t, const AttentionSpec *spec, Tensor *q, Tensor *t
                          .scale = spec->scale != 0 ? spec->scale : 1.0f / sqrtf((float)n[3])};
     Tensor *s = tensor_make(t, F32, SHAPE(n[0], n[2], n[1], keys));
     KERNEL_SCRATCH(t, relative, scratch, &t->exec, &args.shape);
-    KERNEL(t, relative, scores, &args.shape, args.scale, head_rows(q), table->data, false, s->data);
+    KERNEL(t, relative, scores, &args.shape, args.scale, op_as_heads(q), table->data, false, s->data);
     t->macs += (double)tensor_count(s) * (double)n[3];
     if (OP_RECORDS(t, q, table)) {
         Node *node = op_record(t, "relative_scores", scores_backward, s, &args, sizeof args);
@@ -74,7 +74,7 @@ static void apply_backward(Tape *t, Node *n)
     KERNEL_SCRATCH(t, relative, scratch, &t->exec, &a->shape);
     Slot dp = gradient_slot(t, n->in[0]);
     if (dp.wanted)
-        KERNEL(t, relative, scores, &a->shape, a->scale, head_rows(dy), table->data, dp.add, dp.gradient.data);
+        KERNEL(t, relative, scores, &a->shape, a->scale, op_as_heads(dy), table->data, dp.add, dp.gradient.data);
     table_gradient(t, a, n->in[1], p, dy);
 }
 
@@ -88,7 +88,7 @@ Tensor *relative_apply(Tape *t, Tensor *p, Tensor *table)
     RelativeArgs args = {.shape = relative_shape(n[0], n[2], n[3], n[1], table), .scale = 1};
     Tensor *y = tensor_make(t, F32, SHAPE(n[0], n[2], n[1], args.shape.width));
     KERNEL_SCRATCH(t, relative, scratch, &t->exec, &args.shape);
-    KERNEL(t, relative, apply, &args.shape, 1, p->data, table->data, false, head_rows(y));
+    KERNEL(t, relative, apply, &args.shape, 1, p->data, table->data, false, op_as_heads(y));
     t->macs += (double)tensor_count(p) * (double)args.shape.width;
     if (OP_RECORDS(t, p, table)) {
         Node *node = op_record(t, "relative_apply", apply_backward, y, &args, sizeof args);

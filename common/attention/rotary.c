@@ -1,6 +1,6 @@
 #include "common/attention/rotary.h"
 
-#include "common/attention/heads.h"
+#include "common/autograd/op.h"
 #include "common/autograd/ops.h"
 
 Tensor *rotary_table(Tape *t, Tensor *frequencies, int64_t positions)
@@ -20,7 +20,7 @@ static void rotary_backward(Tape *t, Node *n)
     RotaryShape s = *(const RotaryShape *)n->args;
     Slot dx = gradient_slot(t, n->in[0]);
     s.back = true;
-    KERNEL(t, rotary, rotate, &s, n->saved[0]->data, head_rows(n->out->gradient), dx.add, head_rows(&dx.gradient));
+    KERNEL(t, rotary, rotate, &s, n->saved[0]->data, op_as_heads(n->out->gradient), dx.add, op_as_heads(&dx.gradient));
 }
 
 static RotaryShape rotary_shape(const Rotary *r, const Tensor *x, const Tensor *positions)
@@ -54,12 +54,12 @@ static RotaryShape rotary_shape(const Rotary *r, const Tensor *x, const Tensor *
 
 Tensor *rotary(Tape *t, Tensor *x, const Rotary *r, const Tensor *positions)
 {
-    x = as_heads(t, x);
+    x = op_heads(t, x);
     Rotary use = {contiguous(t, r->table), r->pairing};
     OP_BEGIN(t, "rotary", x, use.table, (Tensor *)positions);
     RotaryShape s = rotary_shape(&use, x, positions);
     Tensor *y = tensor_make(t, x->type, x->shape);
-    KERNEL(t, rotary, rotate, &s, use.table->data, head_rows(x), false, head_rows(y));
+    KERNEL(t, rotary, rotate, &s, use.table->data, op_as_heads(x), false, op_as_heads(y));
     if (OP_RECORDS(t, x)) {
         Node *n = op_record(t, "rotary", rotary_backward, y, &s, sizeof s);
         OP_INPUTS(t, n, x);

@@ -1,6 +1,6 @@
 #include "common/attention/sight.h"
 
-#include "common/attention/heads.h"
+#include "common/autograd/op.h"
 
 Tensor *nonzero_keys(Tape *t, const Tensor *v)
 {
@@ -9,6 +9,6 @@ Tensor *nonzero_keys(Tape *t, const Tensor *v)
     const int64_t *n = v->shape.dim;
     contract(v->shape.rank == 4 && v->type == F32, "nonzero_keys: rank %d of %s", v->shape.rank, dtype_name(v->type));
     Tensor *seen = tensor_make(t, U8, SHAPE(n[0], n[2], 1, n[1]));
-    KERNEL(t, sight, nonzero, n[0], n[1], n[2], n[3], head_rows(v), seen->data);
+    KERNEL(t, sight, nonzero, n[0], n[1], n[2], n[3], op_as_heads(v), seen->data);
     return seen;
 }

@@ -1,6 +1,6 @@
 #include "common/attention/windowed.h"
 
-#include "common/attention/heads.h"
+#include "common/autograd/op.h"
 #include "common/attention/sight.h"
 #include "common/autograd/ops.h"
 
@@ -18,18 +18,18 @@ static WindowShape window_shape(const Windowed *w, const Tensor *x)
 static void windows_backward(Tape *t, Node *n)
 {
     Slot dx = gradient_slot(t, n->in[0]);
-    KERNEL(t, windows, gather_gradient, n->args, head_rows(n->out->gradient), dx.add, head_rows(&dx.gradient));
+    KERNEL(t, windows, gather_gradient, n->args, op_as_heads(n->out->gradient), dx.add, op_as_heads(&dx.gradient));
 }
 
 /* The window of every block, beside each other: [B,N,H,d] -> [B n,W,H,d]. */
 static Tensor *windows(Tape *t, const Windowed *w, Tensor *x)
 {
-    x = as_heads(t, x);
+    x = op_heads(t, x);
     OP_BEGIN(t, "windows", x);
     WindowShape s = window_shape(w, x);
     const int64_t *n = x->shape.dim;
     Tensor *y = tensor_make(t, x->type, SHAPE(n[0] * s.blocks, (s.back + 1 + s.forward) * s.block, n[2], n[3]));
-    KERNEL(t, windows, gather, &s, w->outside, head_rows(x), head_rows(y));
+    KERNEL(t, windows, gather, &s, w->outside, op_as_heads(x), op_as_heads(y));
     if (OP_RECORDS(t, x)) {
         Node *node = op_record(t, "windows", windows_backward, y, &s, sizeof s);
         OP_INPUTS(t, node, x);

@@ -7,6 +7,7 @@
 #include "common/kernels/convolution.h"
 #include "common/kernels/elementwise.h"
 #include "common/kernels/gather.h"
+#include "common/kernels/kmeans.h"
 #include "common/kernels/loss.h"
 #include "common/kernels/matmul.h"
 #include "common/kernels/noise.h"
@@ -38,6 +39,7 @@ typedef struct Backend {
     RelativeKernels relative;
     RotaryKernels rotary;
     SightKernels sight;
+    KmeansKernels kmeans;
     WindowKernels windows;
 } Backend;
 

@@ -1,4 +1,4 @@
-/* The mechanisms of common/attention: rotary.h, relative.h, windowed.h. */
+/* The mechanisms of common/attention that stand in one place: rotary.h, relative.h, windowed.h. */
 #pragma once
 #include "common/attention/rotary.h"
 #include "common/attention/windowed.h"

@@ -5,6 +5,7 @@
 #include "autograd/loss_cases.h"
 #include "autograd/mechanism_cases.h"
 #include "autograd/op_cases.h"
+#include "autograd/routed_cases.h"
 #include "autograd/shape_cases.h"
 #include "common/base/file.h"
 
@@ -18,8 +19,10 @@ typedef struct Header {
 static const Header headers[] = {
     {"common/autograd/ops.h", " nearest top_rows "},
     {"common/attention/attention.h", " attention_probabilities "},
+    {"common/attention/kmeans.h", " cluster_scores kmeans_mixed_counts kmeans_centres "},
     {"common/attention/relative.h", ""},
     {"common/attention/rotary.h", ""},
+    {"common/attention/routed.h", ""},
     {"common/attention/windowed.h", ""},
     {"common/nn/layers.h", " self_attention_map "},
 };
@@ -34,6 +37,7 @@ static const struct {
     {gather_cases, COUNT_OF(gather_cases)},
     {attention_cases, COUNT_OF(attention_cases)},
     {mechanism_cases, COUNT_OF(mechanism_cases)},
+    {routed_cases, COUNT_OF(routed_cases)},
     {layer_cases, COUNT_OF(layer_cases)},
 };
 

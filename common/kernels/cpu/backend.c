@@ -27,6 +27,7 @@ static pthread_mutex_t choosing = PTHREAD_MUTEX_INITIALIZER;
                .relative = relative_kernels_##level,                                                                   \
                .rotary = rotary_kernels_##level,                                                                       \
                .sight = sight_kernels_##level,                                                                         \
+               .kmeans = kmeans_kernels_##level,                                                                       \
                .windows = window_kernels_##level,                                                                      \
                .chain = chain_kernels_##level,                                                                         \
                .norm = norm_kernels_##level,                                                                           \

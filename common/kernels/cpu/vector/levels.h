@@ -5,6 +5,7 @@
 #include "common/kernels/chain.h"
 #include "common/kernels/elementwise.h"
 #include "common/kernels/gather.h"
+#include "common/kernels/kmeans.h"
 #include "common/kernels/loss.h"
 #include "common/kernels/matmul.h"
 #include "common/kernels/noise.h"
@@ -24,6 +25,7 @@
     extern const ChainKernels chain_kernels_##level;                                                                   \
     extern const ElementwiseKernels elementwise_kernels_##level;                                                       \
     extern const GatherKernels gather_kernels_##level;                                                                 \
+    extern const KmeansKernels kmeans_kernels_##level;                                                                 \
     extern const LossKernels loss_kernels_##level;                                                                     \
     extern const NoiseKernels noise_kernels_##level;                                                                   \
     extern const NormKernels norm_kernels_##level;                                                                     \
