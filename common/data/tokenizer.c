@@ -23,7 +23,7 @@ static Tokenizer *open_limited_words(const char *name, Error *e)
     return tokenizer_words(most);
 }
 
-static Tokenizer *open_named(const char *name)
+Tokenizer *tokenizer_named(const char *name)
 {
     if (strcmp(name, "bytes") == 0)
         return tokenizer_bytes();
@@ -34,51 +34,16 @@ static Tokenizer *open_named(const char *name)
     return NULL;
 }
 
-/* What tokenizer_write wrote. */
-static Tokenizer *open_json(const json_t *root, Error *e)
-{
-    const char *name = json_string_value(json_object_get(root, "tokenizer"));
-    Tokenizer *t = name ? open_named(name) : NULL;
-    if (!t)
-        return error_null(e, "no tokenizer that is known here");
-    if (t->tokens || tokenizer_adopt_json(t, root, e))
-        return t;
-    tokenizer_close(t);
-    return NULL;
-}
-
-static json_t *read_json(const char *path, Error *e)
-{
-    size_t size;
-    char *text = file_read(path, &size, e);
-    if (!text)
-        return NULL;
-    json_error_t why;
-    json_t *root = json_loadb(text, size, JSON_ALLOW_NUL, &why);
-    mem_free(text);
-    return root ? root : error_null(e, "%s: not JSON: %s (line %d)", path, why.text, why.line);
-}
-
-static Tokenizer *open_file(const char *path, Error *e)
-{
-    json_t *root = read_json(path, e);
-    Tokenizer *t = root ? open_json(root, e) : NULL;
-    if (root && !t)
-        error_prefix(e, "%s", path);
-    json_decref(root);
-    return t;
-}
-
 Tokenizer *tokenizer_open(const char *name, Error *e)
 {
-    Tokenizer *t = open_named(name);
+    Tokenizer *t = tokenizer_named(name);
     if (t)
         return t;
     if (str_starts(name, "words:"))
         return open_limited_words(name, e);
-    if (file_exists(name))
-        return open_file(name, e);
-    return error_null(e, "no tokenizer '%s': expected bytes, characters, words, words:N or a file", name);
+    if (file_exists(name) || folder_exists(name))
+        return tokenizer_open_path(name, e);
+    return error_null(e, "no tokenizer '%s': expected bytes, characters, words, words:N, a file or a folder", name);
 }
 
 void tokenizer_close(Tokenizer *t)
@@ -113,7 +78,7 @@ static bool learn_now(Tokenizer *t, const Corpus *corpus, Error *e)
 
 static bool read_learned(Tokenizer *t, const char *path)
 {
-    json_t *root = file_exists(path) ? read_json(path, NULL) : NULL;
+    json_t *root = file_exists(path) ? tokenizer_read_json(path, NULL, NULL) : NULL;
     bool good = root && tokenizer_adopt_json(t, root, NULL);
     json_decref(root);
     return good;

@@ -14,8 +14,14 @@ typedef struct Tokenizer Tokenizer;
 
 /* By name: `bytes` (256 ids), `characters` (every character of the corpus, in order of code points), `words` (between
  * spaces, the most frequent in the training part first; id 0 is <eos>, the end of a line, and what is rare or unseen is
- * <unk>) or `words:N` (the N most frequent ids alone); the vocabulary of these comes from tokenizer_learn. Or by path: a
- * file that tokenizer_write wrote. */
+ * <unk>) or `words:N` (the N most frequent ids alone); the vocabulary of these comes from tokenizer_learn. Or by path, a
+ * file or a folder with one:
+ *   tokenizer.json           Hugging Face's: BPE, WordPiece and WordLevel models with their normalizers and pre-tokenizers
+ *   vocab.json, merges.txt   byte-level BPE of GPT-2 and RoBERTa, whose special tokens are found by their names
+ *   vocab.txt                WordPiece of BERT; lower-cased and without accents unless a token has a capital letter
+ *   *.model                  SentencePiece's, where the build found its library
+ *   vocabulary.json          what tokenizer_write wrote
+ * Tokens that a template puts around a text ([CLS], </s>) are the caller's to add: tokenizer_id finds them. */
 Tokenizer *tokenizer_open(const char *name, Error *e);
 void tokenizer_close(Tokenizer *t); /* NULL is fine */
 

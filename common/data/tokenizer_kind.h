@@ -36,7 +36,16 @@ void tokenizer_join(const Tokenizer *t, const int64_t *ids, int64_t count, Str *
 
 Tokenizer *tokenizer_bytes(void);
 Tokenizer *tokenizer_characters(void);
-Tokenizer *tokenizer_words(int64_t most); /* ids; 0: as many as there are words */
+Tokenizer *tokenizer_words(int64_t most);     /* ids; 0: as many as there are words */
+Tokenizer *tokenizer_named(const char *name); /* one of these three; NULL: another name */
+
+/* Out of a file, or a folder with one. */
+Tokenizer *tokenizer_open_path(const char *path, Error *e);
+
+Tokenizer *tokenizer_sentencepiece(const char *path, Error *e);
+
+/* A JSON file; its bytes' hash goes into *stamp (NULL: not wanted). */
+json_t *tokenizer_read_json(const char *path, uint64_t *stamp, Error *e);
 
 /* Takes over a vocabulary; the stamp becomes that of kind and tokens. */
 bool tokenizer_adopt(Tokenizer *t, Vocabulary *tokens, Error *e);

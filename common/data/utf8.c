@@ -52,8 +52,13 @@ void utf8_add_repaired(Str *s, const char *text, size_t bytes)
 
 bool utf8_is_space(uint32_t c)
 {
+    return utf8_is_white_space(c) || (c >= 0x1c && c <= 0x1f);
+}
+
+bool utf8_is_white_space(uint32_t c)
+{
     if (c < 0x80)
-        return c == ' ' || (c >= '\t' && c <= '\r') || (c >= 0x1c && c <= 0x1f);
+        return c == ' ' || (c >= '\t' && c <= '\r');
     return c == 0x85 || c == 0xa0 || c == 0x1680 || (c >= 0x2000 && c <= 0x200a) || c == 0x2028 || c == 0x2029 ||
            c == 0x202f || c == 0x205f || c == 0x3000;
 }

@@ -143,7 +143,7 @@ static void test_files(void **state)
     mem_free(text);
     mem_free(path);
     assert_null(tokenizer_open("wrods", &e));
-    assert_string_equal(e.text, "no tokenizer 'wrods': expected bytes, characters, words, words:N or a file");
+    assert_string_equal(e.text, "no tokenizer 'wrods': expected bytes, characters, words, words:N, a file or a folder");
     assert_null(tokenizer_open("words:1", &e));
     assert_null(tokenizer_open("words:12x", &e));
 }
