@@ -18,6 +18,7 @@ const DatasetFormat *const dataset_formats[] = {
     &imagenet_format,
     &imagefolder_format,
     &shapes_format,
+    &pairs_format,
     &text_format,
     &gcide_format,
     &enwik8_format,
