@@ -19,6 +19,7 @@ zoo_pkg(zoo_deflate libdeflate)
 zoo_pkg(zoo_jpeg libturbojpeg)
 zoo_pkg(zoo_utf8proc libutf8proc)
 zoo_pkg(zoo_pcre2 libpcre2-8)
+zoo_pkg(zoo_sentencepiece sentencepiece)
 
 # oneDNN by its header and library: the CMake package of Debian 12 asks for OpenCL's headers, which nothing here needs.
 find_path(DNNL_INCLUDE oneapi/dnnl/dnnl.h REQUIRED)
@@ -30,15 +31,6 @@ file(STRINGS ${DNNL_INCLUDE}/oneapi/dnnl/dnnl_version.h version_lines REGEX "def
 string(REGEX REPLACE "[^0-9;]+" "" dnnl_VERSION "${version_lines}")
 string(REPLACE ";" "." dnnl_VERSION "${dnnl_VERSION}")
 
-# sentencepiece is C++: only common/data/sentencepiece_shim.cc knows it. Without it a .model file is refused by name.
-pkg_check_modules(zoo_sentencepiece QUIET IMPORTED_TARGET GLOBAL sentencepiece)
-if(zoo_sentencepiece_FOUND)
-    enable_language(CXX)
-    set(sentencepiece_version ${zoo_sentencepiece_VERSION})
-else()
-    set(sentencepiece_version "not found (no .model files)")
-endif()
-
 pkg_check_modules(zoo_cmocka QUIET IMPORTED_TARGET GLOBAL cmocka)
 
 if(zoo_cmocka_FOUND)
@@ -49,5 +41,5 @@ endif()
 message(STATUS "zoo: ${CMAKE_C_COMPILER_ID} ${CMAKE_C_COMPILER_VERSION}, ${CMAKE_BUILD_TYPE}, oneDNN ${dnnl_VERSION}, "
                "libyaml ${zoo_yaml_VERSION}, jansson ${zoo_jansson_VERSION}, libzip ${zoo_zip_VERSION}, "
                "turbojpeg ${zoo_jpeg_VERSION}, png ${PNG_VERSION_STRING}, zlib ${ZLIB_VERSION_STRING}, libdeflate ${zoo_deflate_VERSION}, "
-               "utf8proc ${zoo_utf8proc_VERSION}, pcre2 ${zoo_pcre2_VERSION}, sentencepiece ${sentencepiece_version}, "
+               "utf8proc ${zoo_utf8proc_VERSION}, pcre2 ${zoo_pcre2_VERSION}, sentencepiece ${zoo_sentencepiece_VERSION}, "
                "cmocka ${cmocka_version}")

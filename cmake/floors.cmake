@@ -1,5 +1,5 @@
 # zoo_floor(name folder [LIBRARIES ...]): the sources of a folder as the static library zoo_<name>, linked with the
-# floors declared before it. Includes are written from the root ("common/base/error.h").
+# floors declared before it (and *_shim.cc, the only C++: one a library that has no C interface). Includes are written from the root ("common/base/error.h").
 set(ZOO_LEVELS plain avx2 avx512 avx512_bf16)
 set(ZOO_LEVEL_FLAGS_plain "")
 set(ZOO_LEVEL_FLAGS_avx2 -mavx2 -mfma -mf16c)
@@ -9,7 +9,7 @@ set(ZOO_FLOORS)
 
 function(zoo_floor name folder)
     cmake_parse_arguments(ARG "" "" "LIBRARIES" ${ARGN})
-    file(GLOB_RECURSE sources CONFIGURE_DEPENDS ${PROJECT_SOURCE_DIR}/${folder}/*.c)
+    file(GLOB_RECURSE sources CONFIGURE_DEPENDS ${PROJECT_SOURCE_DIR}/${folder}/*.c ${PROJECT_SOURCE_DIR}/${folder}/*_shim.cc)
     list(FILTER sources EXCLUDE REGEX "/(cpu/vector|program)/")
     file(GLOB vector_sources CONFIGURE_DEPENDS ${PROJECT_SOURCE_DIR}/${folder}/cpu/vector/*.c)
     set(below ${ZOO_FLOORS})

@@ -344,10 +344,20 @@ static int compare_sizes(const void *a, const void *b)
     return x->size != y->size ? (x->size < y->size ? 1 : -1) : (x->id > y->id) - (x->id < y->id);
 }
 
+static void subword_add(Tokenizer *t, const char *token, int32_t id)
+{
+    Subword *s = t->own;
+    if (is_added(s, id))
+        return;
+    *array_add(&s->added) = (AddedToken){.content = str_copy(token), .size = strlen(token), .id = id};
+    qsort(s->added.items, s->added.count, sizeof *s->added.items, compare_sizes);
+}
+
 static const TokenizerKind subword_kind = {
     .name = "subword",
     .encode = subword_encode,
     .decode = subword_decode,
+    .add = subword_add,
     .close = subword_close,
 };
 

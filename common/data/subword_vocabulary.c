@@ -121,11 +121,14 @@ Tokenizer *subword_from_vocab_and_merges(const json_t *vocab, const char *merges
     return NULL;
 }
 
+/* A letter that lower-casing would change. */
 static bool has_capital(const char *token, size_t size)
 {
-    for (size_t at = 0; at < size;)
-        if (utf8proc_category((utf8proc_int32_t)utf8_next(token, size, &at)) == UTF8PROC_CATEGORY_LU)
+    for (size_t at = 0; at < size;) {
+        utf8proc_int32_t c = (utf8proc_int32_t)utf8_next(token, size, &at);
+        if (utf8proc_tolower(c) != c)
             return true;
+    }
     return false;
 }
 

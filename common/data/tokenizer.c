@@ -144,3 +144,16 @@ int64_t tokenizer_id(const Tokenizer *t, const char *token)
 {
     return t->tokens ? vocabulary_find(t->tokens, token, strlen(token)) : -1;
 }
+
+int64_t tokenizer_add(Tokenizer *t, const char *token, Error *e)
+{
+    contract(token[0], "tokenizer_add: an empty token");
+    if (!t->kind->add) {
+        error_set(e, "a tokenizer of %s takes no new tokens", t->kind->name);
+        return -1;
+    }
+    int32_t id = vocabulary_add(t->tokens, token, strlen(token));
+    t->kind->add(t, token, id);
+    t->stamp = bytes_hash(t->stamp, token, strlen(token));
+    return id;
+}

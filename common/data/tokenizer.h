@@ -19,7 +19,7 @@ typedef struct Tokenizer Tokenizer;
  *   tokenizer.json           Hugging Face's: BPE, WordPiece and WordLevel models with their normalizers and pre-tokenizers
  *   vocab.json, merges.txt   byte-level BPE of GPT-2 and RoBERTa, whose special tokens are found by their names
  *   vocab.txt                WordPiece of BERT; lower-cased and without accents unless a token has a capital letter
- *   *.model                  SentencePiece's, where the build found its library
+ *   *.model                  SentencePiece's
  *   vocabulary.json          what tokenizer_write wrote
  * Tokens that a template puts around a text ([CLS], </s>) are the caller's to add: tokenizer_id finds them. */
 Tokenizer *tokenizer_open(const char *name, Error *e);
@@ -41,6 +41,11 @@ bool tokenizer_encode(const Tokenizer *t, const char *text, size_t bytes, TokenI
 /* Adds the text of ids [count], each below tokenizer_vocabulary. The text of a longer row of ids begins with that of a
  * shorter one (except that a character may be cut), so that generated text can be shown as it grows. */
 void tokenizer_decode(const Tokenizer *t, const int64_t *ids, int64_t count, Str *text);
+
+/* A new token behind the last id, found in a text by its content before everything else, as special tokens are ("<new1>",
+ * "[CVD]"): its id, or that of the token that has this name already. Of tokenizers out of tokenizer.json, vocab.json and
+ * vocab.txt; -1 with a line for the others. */
+int64_t tokenizer_add(Tokenizer *t, const char *token, Error *e);
 
 /* The id of a token by its name in the vocabulary ("<eos>", "[CLS]"), or -1. */
 int64_t tokenizer_id(const Tokenizer *t, const char *token);

@@ -18,6 +18,9 @@ typedef struct TokenizerKind {
     Vocabulary *(*learn)(const Tokenizer *t, const Corpus *corpus, Error *e);
     bool (*adopt)(Tokenizer *t, Vocabulary *tokens, Error *e);
 
+    /* A token of the vocabulary is from now on found by its content; NULL: this kind cannot. */
+    void (*add)(Tokenizer *t, const char *token, int32_t id);
+
     void (*close)(Tokenizer *t); /* gives back `own`; NULL: there is none */
 } TokenizerKind;
 

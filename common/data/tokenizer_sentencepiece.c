@@ -1,8 +1,6 @@
-/* SentencePiece's own .model files (Kudo and Richardson 2018), through its library where the build found it. */
-#include "common/data/tokenizer_kind.h"
-
-#ifdef ZOO_SENTENCEPIECE
+/* SentencePiece's own .model files (Kudo and Richardson 2018), through its library. */
 #include "common/data/sentencepiece_shim.h"
+#include "common/data/tokenizer_kind.h"
 
 #include <string.h>
 
@@ -79,12 +77,3 @@ Tokenizer *tokenizer_sentencepiece(const char *path, Error *e)
     mem_free(model);
     return t;
 }
-
-#else
-
-Tokenizer *tokenizer_sentencepiece(const char *path, Error *e)
-{
-    return error_null(e, "%s: built without sentencepiece; install libsentencepiece-dev and build again", path);
-}
-
-#endif

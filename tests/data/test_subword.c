@@ -196,6 +196,33 @@ static void test_ids_by_name(void **state)
     tokenizer_close(t);
 }
 
+static void test_new_tokens(void **state)
+{
+    (void)state;
+    Tokenizer *t = open_fixture("modern.json");
+    TokenIds ids = {0};
+    Error e;
+    int64_t last = tokenizer_vocabulary(t);
+    uint64_t stamp = tokenizer_stamp(t);
+    assert_int_equal(tokenizer_add(t, "[CVD]", &e), last);
+    assert_int_equal(tokenizer_add(t, "[CVD]", &e), last);
+    assert_int_equal(tokenizer_add(t, "[CLS]", &e), tokenizer_id(t, "[CLS]"));
+    assert_int_equal(tokenizer_vocabulary(t), last + 1);
+    assert_true(tokenizer_stamp(t) != stamp);
+    encode_text(t, "a[CVD]a", 7, &ids);
+    assert_int_equal(ids.count, 3);
+    assert_int_equal(ids.items[1], last);
+    Str back = decode_first(t, &ids, 3);
+    assert_string_equal(back.text, "a[CVD]a");
+    str_free(&back);
+    array_free(&ids);
+    tokenizer_close(t);
+    t = open_fixture("bpe.model");
+    assert_int_equal(tokenizer_add(t, "x", &e), -1);
+    assert_string_equal(e.text, "a tokenizer of sentencepiece takes no new tokens");
+    tokenizer_close(t);
+}
+
 static void write_text(const char *folder, const char *name, const char *text)
 {
     scratch_write(folder, name, text, strlen(text));
@@ -301,6 +328,7 @@ int main(void)
         cmocka_unit_test(test_byte_characters),
         cmocka_unit_test(test_long_words_merge_alike),
         cmocka_unit_test(test_ids_by_name),
+        cmocka_unit_test(test_new_tokens),
         cmocka_unit_test(test_refusals),
         cmocka_unit_test(test_folders),
     };
