@@ -2,6 +2,8 @@
 #include "common/autograd/op.h"
 #include "common/autograd/ops.h"
 
+#include "common/base/memory.h"
+
 /* The whole tensor as one matrix: rows of its last axis, or all of it as one row where memory has no gap. */
 static Rows flat(const Tensor *x, int64_t *rows, int64_t *cols)
 {
@@ -99,6 +101,21 @@ static void product_into(Tape *t, Tensor *x, const Tensor *dy, const Tensor *oth
     gradient_give(t, x, g);
 }
 
+/* y = a / b: da = dy / b, db = - da y. */
+static void quotient_into(Tape *t, Tensor *a, Tensor *b, const Tensor *dy, const Tensor *divisor, const Tensor *y)
+{
+    Tensor *da = op_like(t, dy), *product = op_like(t, dy);
+    int64_t rows, cols;
+    Rows by = flat(divisor, &rows, &cols);
+    KERNEL(t, elementwise, binary, BINARY_DIVIDE, rows, cols, beside(dy, cols), by, beside(da, cols));
+    if (b->needs_gradient) {
+        KERNEL(t, elementwise, binary, BINARY_MULTIPLY, rows, cols, beside(da, cols), beside(y, cols),
+               beside(product, cols));
+        scaled_into(t, b, -1.0f, product);
+    }
+    gradient_give(t, a, da);
+}
+
 static void binary_backward(Tape *t, Node *n)
 {
     Tensor *a = n->in[0], *b = n->in[1], *dy = n->out->gradient;
@@ -110,6 +127,9 @@ static void binary_backward(Tape *t, Node *n)
     case BINARY_SUBTRACT:
         gradient_give(t, a, dy);
         scaled_into(t, b, -1.0f, dy);
+        break;
+    case BINARY_DIVIDE:
+        quotient_into(t, a, b, dy, n->saved[0], n->saved[1]);
         break;
     default:
         product_into(t, a, dy, n->saved[1]);
@@ -137,6 +157,8 @@ static Tensor *binary(Tape *t, Binary function, const char *name, Tensor *a, Ten
         OP_INPUTS(t, n, a, b);
         if (function == BINARY_MULTIPLY)
             OP_SAVES(t, n, a, b);
+        if (function == BINARY_DIVIDE)
+            OP_SAVES(t, n, b, y);
     }
     return y;
 }
@@ -154,6 +176,11 @@ Tensor *subtract(Tape *t, Tensor *a, Tensor *b)
 Tensor *multiply(Tape *t, Tensor *a, Tensor *b)
 {
     return binary(t, BINARY_MULTIPLY, "multiply", a, b);
+}
+
+Tensor *divide(Tape *t, Tensor *a, Tensor *b)
+{
+    return binary(t, BINARY_DIVIDE, "divide", a, b);
 }
 
 /* ---- A constant factor */
@@ -191,10 +218,8 @@ static void scale_by_backward(Tape *t, Node *n)
     int64_t rows, cols;
     Rows from = op_as_rows(x, &rows, &cols), dout = op_as_rows(dy, &rows, &cols);
     if (dfactor.wanted) {
-        Rows products = {tensor_make(t, F32, x->shape)->data, cols, F32};
         Tensor *sums = tensor_make(t, F32, SHAPE(rows));
-        KERNEL(t, elementwise, binary, BINARY_MULTIPLY, rows, cols, from, dout, products);
-        KERNEL(t, elementwise, sum_columns, rows, cols, products, false, sums->data);
+        KERNEL(t, elementwise, dot_columns, rows, cols, from, dout, false, sums->data);
         KERNEL(t, elementwise, sum_columns, 1, rows, ((Rows){sums->data, rows, F32}), dfactor.add,
                dfactor.gradient.data);
     }

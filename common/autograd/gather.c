@@ -58,15 +58,22 @@ Tensor *embedding(Tape *t, Tensor *table, Tensor *ids)
 
 /* ---- Rows per sample and head */
 
-/* The choices of `index` [B,M,H] among the rows of x's heads. */
+/* The choices of `index` [B,M,H] among the rows of x's heads. Rows that the samples share are one sample's, which chooses
+ * B M times. */
 static Choices choices_of(const char *op, const Tensor *x, const Tensor *index, int64_t rows)
 {
     char text[128], other[128];
     const int64_t *n = x->shape.dim, *i = index->shape.dim;
-    contract(index->shape.rank == 3 && index->type == I32 && i[0] == n[0] && i[2] == n[2], "%s: x %s, index %s of %s",
-             op, shape_text(x->shape, text), shape_text(index->shape, other), dtype_name(index->type));
-    return (Choices){
-        .batch = n[0], .rows = rows, .count = i[1], .heads = n[2], .width = n[3], .index = index->data, .type = I32};
+    contract(index->shape.rank == 3 && index->type == I32 && (i[0] == n[0] || n[0] == 1) && i[2] == n[2],
+             "%s: x %s, index %s of %s", op, shape_text(x->shape, text), shape_text(index->shape, other),
+             dtype_name(index->type));
+    return (Choices){.batch = n[0],
+                     .rows = rows,
+                     .count = i[0] == n[0] ? i[1] : i[0] * i[1],
+                     .heads = n[2],
+                     .width = n[3],
+                     .index = index->data,
+                     .type = I32};
 }
 
 static void gather_rows_backward(Tape *t, Node *n)
@@ -83,7 +90,7 @@ Tensor *gather_rows(Tape *t, Tensor *x, Tensor *index)
     OP_BEGIN(t, "gather_rows", x, index);
     GatherArgs args = {choices_of("gather_rows", x, index, x->shape.dim[1])};
     const Choices *c = &args.choices;
-    Tensor *y = tensor_make(t, x->type, SHAPE(c->batch, c->count, c->heads, c->width));
+    Tensor *y = tensor_make(t, x->type, SHAPE(index->shape.dim[0], index->shape.dim[1], c->heads, c->width));
     KERNEL(t, gather, gather, c, op_as_heads(x), NULL, false, op_as_heads(y));
     if (OP_RECORDS(t, x)) {
         Node *n = op_record(t, "gather_rows", gather_rows_backward, y, &args, sizeof args);
@@ -108,8 +115,9 @@ static Tensor *scattered(Tape *t, const char *op, Tensor *x, Tensor *index, int6
     OP_BEGIN(t, op, x, index);
     GatherArgs args = {choices_of(op, x, index, rows)};
     const Choices *c = &args.choices;
-    contract(c->count == x->shape.dim[1], "%s: %lld rows and %lld choices", op, (long long)x->shape.dim[1],
-             (long long)c->count);
+    contract(index->shape.dim[0] == c->batch && index->shape.dim[1] == x->shape.dim[1],
+             "%s: %lld x %lld rows, %lld x %lld choices", op, (long long)c->batch, (long long)x->shape.dim[1],
+             (long long)index->shape.dim[0], (long long)index->shape.dim[1]);
     Scope s = scope_open(t);
     Tensor *y = tensor_make(t, x->type, SHAPE(c->batch, rows, c->heads, c->width));
     Tensor *factors = mean ? tensor_make(t, F32, SHAPE(c->batch, rows, c->heads)) : NULL;

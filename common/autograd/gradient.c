@@ -28,22 +28,6 @@ static void *element_at(const Tensor *x, int64_t index)
     return (char *)x->data + (size_t)index * dtype_bytes(x->type);
 }
 
-/* Zeros into a gradient or a window of one. */
-static void zero_window(Tape *t, const Tensor *window)
-{
-    if (window->type == F32 && !tensor_is_window(window)) {
-        KERNEL(t, elementwise, fill, tensor_count(window), 0.0f, window->data);
-        return;
-    }
-    Scope s = scope_open(t);
-    int64_t blocks, run;
-    Rows to = tensor_blocks(window, &blocks, &run);
-    Tensor *zeros = tensor_make(t, F32, SHAPE(run));
-    KERNEL(t, elementwise, fill, run, 0.0f, zeros->data);
-    KERNEL(t, elementwise, scale, blocks, run, 1.0f, ((Rows){zeros->data, 0, F32}), false, to);
-    scope_close_n(t, s, NULL, 0);
-}
-
 /* ---- Windows. The gradient of an op's result is often written window by window (q, k and v of one projection): what no window
  * has written yet is remembered instead of being zeroed first and added to. */
 
@@ -98,7 +82,7 @@ static void gradient_complete(Tape *t, Tensor *owner)
             gap.run = next - from;
             gap.shape = SHAPE(tensor_count(owner) / c->period, gap.run);
             gap.data = element_at(owner->gradient, from);
-            zero_window(t, &gap);
+            op_zero(t, &gap);
             end = next;
         }
         from = end;
@@ -128,7 +112,7 @@ Slot gradient_slot_over(Tape *t, Tensor *x, const Tensor *out)
     if (!first && present)
         gradient_complete(t, owner);
     else if (!first)
-        zero_window(t, owner->gradient);
+        op_zero(t, owner->gradient);
     if (owner->param)
         owner->param->touched = true;
     Slot slot = {.wanted = true, .add = !first, .gradient = *owner->gradient};
@@ -148,7 +132,7 @@ bool slots_agree(Tape *t, int n, Slot *const *slots)
     for (int i = 0; add && i < n; i++) {
         Slot *slot = slots[i];
         if (slot->wanted && !slot->add)
-            zero_window(t, &slot->gradient);
+            op_zero(t, &slot->gradient);
         slot->add = slot->wanted;
     }
     return add;

@@ -48,3 +48,35 @@ Tensor *standardize_inner(Tape *t, Tensor *x, Tensor *gamma, Tensor *beta, float
 {
     return standardized(t, t->inner, x, gamma, beta, eps);
 }
+
+typedef struct NormalizeArgs {
+    float eps;
+} NormalizeArgs;
+
+/* saved: x, inverse [rows]. */
+static void normalize_l2_backward(Tape *t, Node *n)
+{
+    int64_t rows, cols;
+    Rows x = op_as_rows(n->saved[0], &rows, &cols), dy = op_as_rows(n->out->gradient, &rows, &cols);
+    Slot dx = gradient_slot(t, n->in[0]);
+    KERNEL(t, norm, l2_norm_gradient, rows, cols, dy, x, n->saved[1]->data, ((NormalizeArgs *)n->args)->eps, dx.add,
+           op_as_rows(&dx.gradient, &rows, &cols));
+}
+
+Tensor *normalize_l2(Tape *t, Tensor *x, float eps)
+{
+    x = op_rows(t, x);
+    OP_BEGIN(t, "normalize_l2", x);
+    int64_t rows, cols;
+    Rows from = op_as_rows(x, &rows, &cols);
+    Scope s = scope_open(t);
+    Tensor *y = tensor_make(t, x->type, x->shape);
+    Tensor *inverse = OP_RECORDS(t, x) ? tensor_make(t, F32, SHAPE(rows)) : NULL;
+    KERNEL(t, norm, l2_norm, rows, cols, from, eps, ((Rows){y->data, cols, y->type}), op_floats(inverse));
+    if (inverse) {
+        Node *n = op_record(t, "normalize_l2", normalize_l2_backward, y, &(NormalizeArgs){eps}, sizeof(NormalizeArgs));
+        OP_INPUTS(t, n, x);
+        OP_SAVES(t, n, x, inverse);
+    }
+    return scope_close(t, s, y);
+}

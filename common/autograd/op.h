@@ -64,6 +64,9 @@ Tensor *op_view(Tape *t, Tensor *x, Shape shape, int64_t offset, int64_t run, in
 /* y (+)= x, element by element; either may be a window. */
 void op_copy(Tape *t, const Tensor *x, Tensor *y, bool add);
 
+/* x = 0; it may be a window. */
+void op_zero(Tape *t, const Tensor *x);
+
 /* x, or a copy of it whose rows are all one stride apart (rows), or which is contiguous in logical order (contiguous). */
 Tensor *op_rows(Tape *t, Tensor *x);
 Tensor *contiguous(Tape *t, Tensor *x);

@@ -10,6 +10,8 @@ Tensor *reshape(Tape *t, Tensor *x, Shape shape);                            /* 
 Tensor *narrow(Tape *t, Tensor *x, int axis, int64_t start, int64_t length); /* free: a window */
 Tensor *concat(Tape *t, int axis, int n, Tensor *const *parts);
 Tensor *concat2(Tape *t, int axis, Tensor *a, Tensor *b);
+Tensor *shift(Tape *t, Tensor *x, int axis, int64_t by);                   /* y[i] = x[i - by], 0 where there is none */
+Tensor *pad(Tape *t, Tensor *x, int axis, int64_t before, int64_t after);  /* with zeros */
 Tensor *permute(Tape *t, Tensor *x, const int *order); /* y's axis a is x's axis order[a]; copies */
 Tensor *expand(Tape *t, Tensor *x, int64_t n);         /* [1, ...] -> [n, ...], copied */
 Tensor *contiguous(Tape *t, Tensor *x);
@@ -21,6 +23,7 @@ Tensor *map_from_tokens(Tape *t, Tensor *x, int64_t height, int64_t width); /* [
 Tensor *add(Tape *t, Tensor *a, Tensor *b);
 Tensor *subtract(Tape *t, Tensor *a, Tensor *b);
 Tensor *multiply(Tape *t, Tensor *a, Tensor *b);
+Tensor *divide(Tape *t, Tensor *a, Tensor *b);
 Tensor *scale(Tape *t, Tensor *x, float factor);
 Tensor *scale_by(Tape *t, Tensor *x, Tensor *factor); /* factor: a tensor of one value, with gradient */
 Tensor *add_rows(Tape *t, Tensor *x,
@@ -41,7 +44,7 @@ Tensor *square_root(Tape *t, Tensor *x);
 /* table [V,C], ids I64 or I32 of any shape -> [...,C] */
 Tensor *embedding(Tape *t, Tensor *table, Tensor *ids);
 
-/* x [B,N,H,d], index I32 [B,M,H] -> y [B,M,H,d]: y[b,m,h] = x[b, index[b,m,h], h] */
+/* x [B,N,H,d] or [1,N,H,d], index I32 [B,M,H] -> y [B,M,H,d]: y[b,m,h] = x[b, index[b,m,h], h] */
 Tensor *gather_rows(Tape *t, Tensor *x, Tensor *index);
 
 /* The other way: x [B,M,H,d] -> y [B,rows,H,d], where y[b,i,h] is the sum of the x[b,m,h] with index[b,m,h] = i; of the mean
@@ -69,6 +72,8 @@ Tensor *affine_inner(Tape *t, Tensor *x, Tensor *weight, Tensor *bias);
 /* Over the last axis: (x - mean)/sqrt(variance + eps) * gamma + beta; gamma, beta [C] or both NULL. */
 Tensor *standardize(Tape *t, Tensor *x, Tensor *gamma, Tensor *beta, float eps);
 Tensor *standardize_inner(Tape *t, Tensor *x, Tensor *gamma, Tensor *beta, float eps);
+
+Tensor *normalize_l2(Tape *t, Tensor *x, float eps); /* over the last axis: x / max(|x|_2, eps) */
 
 /* The operands of the two, as the fused ops take them; common/nn makes layers of them. */
 typedef struct Linear {

@@ -52,11 +52,35 @@ void op_copy(Tape *t, const Tensor *x, Tensor *y, bool add)
     int64_t y_step = y_run > piece ? to.stride : rows * to.stride;
     from.stride = x_run > piece ? piece : from.stride;
     to.stride = y_run > piece ? piece : to.stride;
+    size_t x_bytes = dtype_bytes(from.type), y_bytes = dtype_bytes(to.type);
+    bool plain = from.type == to.type && !add;
     for (int64_t i = 0; i < calls; i++) {
-        KERNEL(t, elementwise, scale, rows, piece, 1.0f, from, add, to);
-        from.data = (char *)from.data + (size_t)x_step * dtype_bytes(from.type);
-        to.data = (char *)to.data + (size_t)y_step * dtype_bytes(to.type);
+        if (plain)
+            KERNEL(t, elementwise, copy, rows, (size_t)piece * x_bytes, from.data, (size_t)from.stride * x_bytes,
+                   to.data, (size_t)to.stride * y_bytes);
+        else
+            KERNEL(t, elementwise, scale, rows, piece, 1.0f, from, add, to);
+        from.data = (char *)from.data + (size_t)x_step * x_bytes;
+        to.data = (char *)to.data + (size_t)y_step * y_bytes;
     }
+}
+
+void op_zero(Tape *t, const Tensor *x)
+{
+    int64_t blocks, run;
+    Rows to = tensor_blocks(x, &blocks, &run);
+    size_t bytes = dtype_bytes(x->type), run_bytes = (size_t)run * bytes, all = (size_t)tensor_count(x) * bytes;
+    if (all == 0)
+        return;
+    if (!tensor_is_window(x) && all % sizeof(float) == 0) {
+        KERNEL(t, elementwise, fill, (int64_t)(all / sizeof(float)), 0.0f, x->data);
+        return;
+    }
+    Scope s = scope_open(t);
+    Tensor *zeros = tensor_make(t, F32, SHAPE((int64_t)(run_bytes / sizeof(float)) + 1));
+    KERNEL(t, elementwise, fill, tensor_count(zeros), 0.0f, zeros->data);
+    KERNEL(t, elementwise, copy, blocks, run_bytes, zeros->data, 0, to.data, (size_t)to.stride * bytes);
+    scope_close_n(t, s, NULL, 0);
 }
 
 static void copy_backward(Tape *t, Node *n)
@@ -231,6 +255,67 @@ Tensor *concat(Tape *t, int axis, int n, Tensor *const *parts)
 Tensor *concat2(Tape *t, int axis, Tensor *a, Tensor *b)
 {
     return concat(t, axis, 2, (Tensor *[]){a, b});
+}
+
+/* ---- An axis moved, or made longer with zeros */
+
+typedef struct PlaceArgs {
+    int axis;
+    int64_t at;
+} PlaceArgs;
+
+/* y[i] (+)= x[i - at] along an axis, 0 where x has nothing; both without gaps. */
+static void place(Tape *t, const Tensor *x, int axis, int64_t at, bool add, const Tensor *y)
+{
+    int64_t length = y->shape.dim[axis], first = MIN(MAX(at, 0), length);
+    int64_t end = MAX(MIN(at + x->shape.dim[axis], length), first);
+    Tensor to = part_of(y, axis, first, end - first);
+    if (end > first) {
+        Tensor from = part_of(x, axis, first - at, end - first);
+        op_copy(t, &from, &to, add);
+    }
+    if (add)
+        return;
+    to = part_of(y, axis, 0, first);
+    op_zero(t, &to);
+    to = part_of(y, axis, end, length - end);
+    op_zero(t, &to);
+}
+
+static void place_backward(Tape *t, Node *n)
+{
+    const PlaceArgs *a = n->args;
+    Slot dx = gradient_slot(t, n->in[0]);
+    place(t, n->out->gradient, a->axis, -a->at, dx.add, &dx.gradient);
+}
+
+static Tensor *placed(Tape *t, const char *op, Tensor *x, int axis, int64_t at, int64_t length)
+{
+    char text[128];
+    x = contiguous(t, x);
+    OP_BEGIN(t, op, x);
+    contract(axis >= 0 && axis < x->shape.rank && length >= 0, "%s: axis %d of %s to length %lld", op, axis,
+             shape_text(x->shape, text), (long long)length);
+    Shape shape = x->shape;
+    shape.dim[axis] = length;
+    Tensor *y = tensor_make(t, x->type, shape);
+    place(t, x, axis, at, false, y);
+    if (OP_RECORDS(t, x)) {
+        Node *n = op_record(t, op, place_backward, y, &(PlaceArgs){axis, at}, sizeof(PlaceArgs));
+        OP_INPUTS(t, n, x);
+    }
+    return y;
+}
+
+Tensor *shift(Tape *t, Tensor *x, int axis, int64_t by)
+{
+    return placed(t, "shift", x, axis, by, axis >= 0 && axis < x->shape.rank ? x->shape.dim[axis] : -1);
+}
+
+Tensor *pad(Tape *t, Tensor *x, int axis, int64_t before, int64_t after)
+{
+    int64_t length = axis >= 0 && axis < x->shape.rank ? x->shape.dim[axis] : -1;
+    return placed(t, "pad", x, axis, before, before >= 0 && after >= 0 ? before + length + after : -1);
 }
 
 typedef struct PermuteArgs {

@@ -46,9 +46,16 @@ typedef struct ElementwiseKernels {
     /* sums[r] (+)= sum over the columns. */
     void (*sum_columns)(const Exec *, int64_t rows, int64_t cols, Rows x, bool add, float *sums);
 
+    /* sums[r] (+)= sum over the columns of a b. */
+    void (*dot_columns)(const Exec *, int64_t rows, int64_t cols, Rows a, Rows b, bool add, float *sums);
+
     /* y[i] = the axes of x [shape] permuted: y's axis a is x's axis order[a]. Elements of `bytes` bytes. */
     void (*permute)(const Exec *, int rank, const int64_t *shape, const int *order, size_t bytes, const void *x,
                     void *y);
+
+    /* y = x: rows of `bytes` bytes whose beginnings lie x_step and y_step bytes apart, of any type; x_step 0: one row, again
+     * and again. */
+    void (*copy)(const Exec *, int64_t rows, size_t bytes, const void *x, size_t x_step, void *y, size_t y_step);
 
     void (*fill)(const Exec *, int64_t count, float value, float *y);
 } ElementwiseKernels;

@@ -34,6 +34,15 @@ static void rows_gathered(const Values *in, double *y)
                 *y++ = in[0].x[((r / chosen * n[1] + choice_of(&in[1], r, h)) * n[2] + h) * n[3] + c];
 }
 
+/* The same rows for all samples: means of clusters. */
+static void shared_gathered(const Values *in, double *y)
+{
+    const int64_t *n = in[0].shape.dim, count = shape_count(in[1].shape);
+    for (int64_t i = 0; i < count; i++)
+        for (int64_t c = 0; c < n[3]; c++)
+            *y++ = in[0].x[((int64_t)in[1].x[i] * n[2] + i % n[2]) * n[3] + c];
+}
+
 enum { SCATTERED = 6 };
 
 static Tensor *run_scatter_rows(Tape *t, Tensor *const *in)
@@ -98,6 +107,11 @@ static void there_and_back(const Values *in, double *y)
 
 static const OpCase gather_cases[] = {
     {.op = "gather_rows", .in = {ROWS_OF(6), CHOSEN(4)}, .run = run_gather_rows, .reference = rows_gathered},
+    {.op = "gather_rows",
+     .variant = "shared",
+     .in = {{.shape = {4, {1, 6, 2, 5}}}, CHOSEN(4)},
+     .run = run_gather_rows,
+     .reference = shared_gathered},
     {.op = "scatter_rows", .in = {ROWS_OF(9), CHOSEN(9)}, .run = run_scatter_rows, .reference = rows_scattered},
     {.op = "scatter_mean", .in = {ROWS_OF(9), CHOSEN(9)}, .run = run_scatter_mean, .reference = rows_averaged},
     {.op = "scatter_mean",

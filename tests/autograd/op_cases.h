@@ -43,6 +43,7 @@ UNARY_CASE(square_root, sqrt(x))
 BINARY_CASE(add, a + b)
 BINARY_CASE(subtract, a - b)
 BINARY_CASE(multiply, a *b)
+BINARY_CASE(divide, a / b)
 
 /* x + x - x x, every input twice. */
 static Tensor *run_itself(Tape *t, Tensor *const *in)
@@ -201,6 +202,38 @@ static Tensor *run_standardize_gamma(Tape *t, Tensor *const *in)
     return standardize(t, in[0], in[1], NULL, 1e-2f);
 }
 
+static Tensor *run_normalize_l2(Tape *t, Tensor *const *in)
+{
+    return normalize_l2(t, in[0], 1e-12f);
+}
+
+static Tensor *run_normalize_short(Tape *t, Tensor *const *in)
+{
+    return normalize_l2(t, in[0], 10);
+}
+
+static void normalized_of(const Values *in, double eps, double *y)
+{
+    int64_t cols = in->shape.dim[in->shape.rank - 1];
+    for (int64_t i = 0; i < shape_count(in->shape); i++) {
+        const double *row = in->x + i / cols * cols;
+        double sum = 0;
+        for (int64_t c = 0; c < cols; c++)
+            sum += row[c] * row[c];
+        y[i] = in->x[i] / fmax(sqrt(sum), eps);
+    }
+}
+
+static void normalized(const Values *in, double *y)
+{
+    normalized_of(in, 1e-12, y);
+}
+
+static void normalized_short(const Values *in, double *y)
+{
+    normalized_of(in, 10, y);
+}
+
 /* in: x [...,7], gamma, beta [7], weight [9,7], bias [9]; of feed_forward also [5,9], [5] */
 static Tensor *run_norm_affine(Tape *t, Tensor *const *in)
 {
@@ -346,6 +379,7 @@ static const OpCase op_cases[] = {
      .in = {{.shape = {3, {3, 4, 5}}}, {.shape = {3, {3, 6, 3}}}},
      .run = run_two_windows,
      .reference = two_windows},
+    {.op = "divide", .in = {X, POSITIVE}, .run = run_divide, .reference = divide_values},
     {.op = "scale", .in = {X}, .run = run_scale, .reference = scaled},
     {.op = "scale_by", .in = {X, {{1, {1}}}}, .run = run_scale_by, .reference = scaled_by},
     {.op = "add_rows",
@@ -399,6 +433,12 @@ static const OpCase op_cases[] = {
      .in = {X, {.shape = {1, {7}}}, {.shape = {1, {7}}}},
      .run = run_standardize_inner,
      .reference = standardized},
+    {.op = "normalize_l2", .in = {X}, .run = run_normalize_l2, .reference = normalized},
+    {.op = "normalize_l2",
+     .variant = "short rows",
+     .in = {X},
+     .run = run_normalize_short,
+     .reference = normalized_short},
     {.op = "norm_affine",
      .in = {X, {.shape = {1, {7}}}, {.shape = {1, {7}}}, {.shape = {2, {9, 7}}}, {.shape = {1, {9}}}},
      .run = run_norm_affine,

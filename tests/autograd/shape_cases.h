@@ -129,6 +129,54 @@ static void concat2_of(const Values *in, double *y)
             }
 }
 
+/* y[i] = x[i - at] along an axis of `length`. */
+static void placed(const Values *in, int axis, int64_t at, int64_t length, double *y)
+{
+    const Shape s = in->shape;
+    int64_t inner = shape_product(s, axis + 1, s.rank), outer = shape_product(s, 0, axis);
+    for (int64_t o = 0; o < outer; o++)
+        for (int64_t i = 0; i < length; i++)
+            for (int64_t c = 0; c < inner; c++) {
+                bool there = i - at >= 0 && i - at < s.dim[axis];
+                *y++ = there ? in->x[(o * s.dim[axis] + i - at) * inner + c] : 0;
+            }
+}
+
+static Tensor *run_shift_later(Tape *t, Tensor *const *in)
+{
+    return shift(t, in[0], 1, 2);
+}
+
+static void shifted_later(const Values *in, double *y)
+{
+    placed(in, 1, 2, in->shape.dim[1], y);
+}
+
+static Tensor *run_shift_earlier(Tape *t, Tensor *const *in)
+{
+    return shift(t, in[0], 2, -3);
+}
+
+static void shifted_earlier(const Values *in, double *y)
+{
+    placed(in, 2, -3, in->shape.dim[2], y);
+}
+
+static Tensor *run_shift_away(Tape *t, Tensor *const *in)
+{
+    return add(t, in[0], shift(t, in[0], 1, 9));
+}
+
+static Tensor *run_pad(Tape *t, Tensor *const *in)
+{
+    return pad(t, in[0], 1, 1, 2);
+}
+
+static void padded(const Values *in, double *y)
+{
+    placed(in, 1, 1, in->shape.dim[1] + 3, y);
+}
+
 static Tensor *run_permute(Tape *t, Tensor *const *in)
 {
     return permute(t, in[0], (const int[]){2, 0, 3, 1});
@@ -213,6 +261,10 @@ static const OpCase shape_cases[] = {
     {.op = "concat", .variant = "tokens", .in = {X, X, X}, .run = run_concat_tokens, .reference = concat_tokens},
     {.op = "concat", .variant = "last axis", .in = {X, X}, .run = run_concat_last, .reference = concat_last},
     {.op = "concat2", .in = {X}, .run = run_concat2, .reference = concat2_of},
+    {.op = "shift", .variant = "tokens", .in = {X}, .run = run_shift_later, .reference = shifted_later},
+    {.op = "shift", .variant = "last axis, back", .in = {X}, .run = run_shift_earlier, .reference = shifted_earlier},
+    {.op = "shift", .variant = "out of sight", .in = {X}, .run = run_shift_away, .reference = copied},
+    {.op = "pad", .in = {X}, .run = run_pad, .reference = padded},
     {.op = "permute", .in = {MAP(3, 5, 2, 4)}, .run = run_permute, .reference = permuted},
     {.op = "expand", .in = {{.shape = {3, {1, 5, 7}}}}, .run = run_expand, .reference = expanded},
     {.op = "contiguous",

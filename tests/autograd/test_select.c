@@ -1,4 +1,5 @@
-/* nearest and top_rows: what tensors they take and give; which rows they choose is held in tests/kernels. */
+/* Tensors of indices: what nearest and top_rows take and give (which rows they choose is held in tests/kernels), and the ops
+ * that move integers. */
 #include "support/tape_test.h"
 
 static void assert_indices(Tape *t, const Tensor *index, Shape shape, const int32_t *expected)
@@ -53,6 +54,31 @@ static void chosen_rows_come_back(void **state)
     tape_free(t);
 }
 
+/* Tokens, and the same one place later: windows of one row of ids, a shift, a part of a batch. */
+static void integers_move(void **state)
+{
+    (void)state;
+    static const int64_t ids[] = {5, 6, 7, 8, 9, 1, 2, 3, 4, 0}, shifted[] = {0, 5, 6, 7, 8, 0, 1, 2, 3, 4},
+                         joined[] = {6, 7, 8, 9, 5, 2, 3, 4, 0, 1};
+    int64_t got[10];
+    Tape *t = test_tape(1);
+    Tensor *x = tensor_from(t, I64, SHAPE(2, 5), ids);
+    tensor_read(t, shift(t, x, 1, 1), got);
+    assert_memory_equal(got, shifted, sizeof got);
+    tensor_read(t, concat2(t, 1, narrow(t, x, 1, 1, 4), narrow(t, x, 1, 0, 1)), got);
+    assert_memory_equal(got, joined, sizeof got);
+    Tensor *table = random_tensor(t, "table", SHAPE(10, 3));
+    float *rows = floats_of(t, embedding(t, table, narrow(t, x, 1, 1, 4))), *all = floats_of(t, table);
+    for (int i = 0; i < 2 * 4 * 3; i++)
+        assert_true(rows[i] == all[ids[i / 12 * 5 + i / 3 % 4 + 1] * 3 + i % 3]);
+    static const uint8_t flags[] = {1, 0, 1, 1, 0, 0}, moved[] = {0, 1, 0, 0, 1, 0};
+    uint8_t bytes[6];
+    tensor_read(t, shift(t, tensor_from(t, U8, SHAPE(2, 3), flags), 1, 1), bytes);
+    assert_memory_equal(bytes, moved, sizeof bytes);
+    mem_free(rows), mem_free(all);
+    tape_free(t);
+}
+
 static void on_meta(void **state)
 {
     (void)state;
@@ -85,11 +111,9 @@ static void contracts(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(nearest_of_windows),
-        cmocka_unit_test(top_rows_of_heads),
-        cmocka_unit_test(chosen_rows_come_back),
-        cmocka_unit_test(on_meta),
-        cmocka_unit_test(contracts),
+        cmocka_unit_test(nearest_of_windows),    cmocka_unit_test(top_rows_of_heads),
+        cmocka_unit_test(chosen_rows_come_back), cmocka_unit_test(on_meta),
+        cmocka_unit_test(integers_move),         cmocka_unit_test(contracts),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -334,6 +334,53 @@ static void check_sum_columns(Trial *t)
     each_layout(t, sum_columns_layout);
 }
 
+static void dot_columns_layout(Trial *t, Shape s, Layout l)
+{
+    Matrix a = matrix_random(t, s.rows, s.cols, l.gap, l.in, -1, 1);
+    Matrix b = matrix_random(t, s.rows, s.cols, l.gap + 1, l.out, -1, 1);
+    Matrix sums = matrix_random(t, s.rows, 1, 0, F32, -1, 1), old = matrix_copy(&sums);
+    t->backend->elementwise.dot_columns(&t->exec, s.rows, s.cols, a.rows, b.rows, l.add, sums.rows.data);
+    for (int64_t r = 0; r < checked_rows(t, s.rows); r++) {
+        double want = l.add ? matrix_get(&old, r, 0) : 0;
+        for (int64_t c = 0; c < s.cols; c++)
+            want += matrix_get(&a, r, c) * matrix_get(&b, r, c);
+        check_near(matrix_get(&sums, r, 0), want, 2e-7 * (double)(s.cols + 2), "dot_columns", r, 0);
+    }
+    record_matrix(t, &sums);
+    matrix_free(&a), matrix_free(&b), matrix_free(&sums), matrix_free(&old);
+}
+
+static void check_dot_columns(Trial *t)
+{
+    each_layout(t, dot_columns_layout);
+}
+
+/* Of bytes: what a row is made of does not matter. */
+static void copy_rows(Trial *t, int64_t rows, size_t bytes, size_t gap, bool again)
+{
+    size_t step = bytes + gap;
+    unsigned char *x = mem_new((size_t)rows * step + 1), *y = mem_new((size_t)rows * step + 1);
+    for (size_t i = 0; i < (size_t)rows * step; i++)
+        x[i] = (unsigned char)trial_random(t, 1, 256);
+    t->backend->elementwise.copy(&t->exec, rows, bytes, x, again ? 0 : step, y, step);
+    for (int64_t r = 0; r < rows; r++) {
+        assert_memory_equal(y + (size_t)r * step, x + (again ? 0 : (size_t)r * step), bytes);
+        for (size_t i = bytes; i < step; i++)
+            assert_int_equal(y[(size_t)r * step + i], 0);
+    }
+    record_bytes(t, y, (size_t)rows * step + 1);
+    mem_free(x), mem_free(y);
+}
+
+static void check_copy(Trial *t)
+{
+    static const size_t sizes[] = {0, 1, 8, 63, 4096, 9001};
+    for (int i = 0; i < COUNT_OF(sizes); i++)
+        for (int64_t rows = 0; rows < 100; rows = rows * 3 + 1)
+            for (int how = 0; how < 4; how++)
+                copy_rows(t, rows, sizes[i], how & 1 ? 5 : 0, how & 2);
+}
+
 typedef struct Permutation {
     int rank;
     int64_t shape[8];
@@ -398,12 +445,20 @@ static void check_fill(Trial *t)
 }
 
 static const Case cases[] = {
-    CASE(elementwise, unary, check_unary),           CASE(elementwise, unary_gradient, check_unary_gradient),
-    CASE(elementwise, unary_both, check_unary_both), CASE(elementwise, binary, check_binary),
-    CASE(elementwise, scale, check_scale),           CASE(elementwise, scale_rows, check_scale_rows),
-    CASE(elementwise, add_rows, check_add_rows),     CASE(elementwise, sum_rows_scratch, check_sum_rows),
-    CASE(elementwise, sum_rows, check_sum_rows),     CASE(elementwise, sum_columns, check_sum_columns),
-    CASE(elementwise, permute, check_permute),       CASE(elementwise, fill, check_fill),
+    CASE(elementwise, unary, check_unary),
+    CASE(elementwise, unary_gradient, check_unary_gradient),
+    CASE(elementwise, unary_both, check_unary_both),
+    CASE(elementwise, binary, check_binary),
+    CASE(elementwise, scale, check_scale),
+    CASE(elementwise, scale_rows, check_scale_rows),
+    CASE(elementwise, add_rows, check_add_rows),
+    CASE(elementwise, sum_rows_scratch, check_sum_rows),
+    CASE(elementwise, sum_rows, check_sum_rows),
+    CASE(elementwise, sum_columns, check_sum_columns),
+    CASE(elementwise, permute, check_permute),
+    CASE(elementwise, fill, check_fill),
+    CASE(elementwise, copy, check_copy),
+    CASE(elementwise, dot_columns, check_dot_columns),
 };
 CHECK_FAMILY(elementwise)
 

@@ -159,10 +159,86 @@ static void check_layer_norm_gradient(Trial *t)
     each_layout(t, layer_norm_gradient_layout);
 }
 
+enum { SHORT_ROW = 1 }; /* the row whose length is below eps */
+static const float least_length = 1e-3f;
+
+static Matrix rows_with_a_short_one(Trial *t, Shape s, Layout l)
+{
+    Matrix x = matrix_random(t, s.rows, s.cols, l.gap, l.in, -1, 3);
+    for (int64_t c = 0; s.rows > 2 && c < s.cols; c++)
+        matrix_set(&x, SHORT_ROW, c, matrix_get(&x, SHORT_ROW, c) * 1e-6);
+    return x;
+}
+
+static double length_of(const Matrix *x, int64_t r)
+{
+    double sum = 0;
+    for (int64_t c = 0; c < x->cols; c++)
+        sum += matrix_get(x, r, c) * matrix_get(x, r, c);
+    return sqrt(sum);
+}
+
+static void l2_norm_layout(Trial *t, Shape s, Layout l)
+{
+    Matrix x = rows_with_a_short_one(t, s, l), y = matrix_new(s.rows, s.cols, l.gap, l.out);
+    Matrix inverse = matrix_new(s.rows, 1, 0, F32);
+    t->backend->norm.l2_norm(&t->exec, s.rows, s.cols, x.rows, least_length, y.rows, l.add ? NULL : inverse.rows.data);
+    for (int64_t r = 0; r < checked_rows(t, s.rows); r++) {
+        double length = fmax(length_of(&x, r), (double)least_length);
+        for (int64_t c = 0; c < s.cols; c++) {
+            double want = matrix_get(&x, r, c) / length;
+            check_near(matrix_get(&y, r, c), want, 1e-6 * fabs(want) + rounding(l.out, want), "l2_norm", r, c);
+        }
+        if (!l.add)
+            check_near(matrix_get(&inverse, r, 0), 1 / length, 1e-6 / length, "inverse", r, 0);
+    }
+    if (s.rows != 2) /* there the last row is the short one */
+        check_last_row_is_first(&y);
+    record_matrix(t, &y);
+    matrix_free(&x), matrix_free(&y), matrix_free(&inverse);
+}
+
+static void check_l2_norm(Trial *t)
+{
+    each_layout(t, l2_norm_layout);
+}
+
+static void l2_norm_gradient_layout(Trial *t, Shape s, Layout l)
+{
+    Matrix x = rows_with_a_short_one(t, s, l), dy = matrix_random(t, s.rows, s.cols, 2, l.out, -1, 1);
+    Matrix inverse = matrix_new(s.rows, 1, 0, F32);
+    Matrix dx = matrix_random(t, s.rows, s.cols, l.gap, l.out, -1, 1), before = matrix_copy(&dx);
+    for (int64_t r = 0; r < s.rows; r++)
+        ((float *)inverse.rows.data)[r] = 1.0f / fmaxf((float)length_of(&x, r), least_length);
+    t->backend->norm.l2_norm_gradient(&t->exec, s.rows, s.cols, dy.rows, x.rows, inverse.rows.data, least_length, l.add,
+                                      dx.rows);
+    for (int64_t r = 0; r < checked_rows(t, s.rows); r++) {
+        double length = length_of(&x, r), dot = 0;
+        for (int64_t c = 0; c < s.cols && length > (double)least_length; c++)
+            dot += matrix_get(&x, r, c) * matrix_get(&dy, r, c) / length;
+        for (int64_t c = 0; c < s.cols; c++) {
+            double want = matrix_get(&dy, r, c) - (dot == 0 ? 0 : dot * matrix_get(&x, r, c) / length);
+            want /= fmax(length, (double)least_length);
+            double lost = 3e-6 / fmax(length, (double)least_length);
+            want += l.add ? matrix_get(&before, r, c) : 0;
+            check_near(matrix_get(&dx, r, c), want, lost + rounding(l.out, want) + 2e-7, "l2_norm_gradient", r, c);
+        }
+    }
+    record_matrix(t, &dx);
+    matrix_free(&x), matrix_free(&dy), matrix_free(&inverse), matrix_free(&dx), matrix_free(&before);
+}
+
+static void check_l2_norm_gradient(Trial *t)
+{
+    each_layout(t, l2_norm_gradient_layout);
+}
+
 static const Case cases[] = {
     CASE(norm, layer_norm, check_layer_norm),
     CASE(norm, layer_norm_gradient_scratch, check_layer_norm_gradient),
     CASE(norm, layer_norm_gradient, check_layer_norm_gradient),
+    CASE(norm, l2_norm, check_l2_norm),
+    CASE(norm, l2_norm_gradient, check_l2_norm_gradient),
 };
 CHECK_FAMILY(norm)
 

@@ -225,6 +225,40 @@ static void add_rows(const Exec *exec, int64_t rows, int64_t cols, Rows x, const
     map_run(exec, m, "add_rows");
 }
 
+typedef struct Copy {
+    size_t bytes, x_step, y_step;
+    const char *x;
+    char *y;
+} Copy;
+
+enum { COPY_BLOCK = BLOCK * 4 };
+
+/* Items are the blocks of all rows, row by row. */
+static void copy_piece(const void *job, int64_t first, int64_t last)
+{
+    const Copy *m = job;
+    int64_t bytes = (int64_t)m->bytes, blocks = (bytes + COPY_BLOCK - 1) / COPY_BLOCK;
+    for (int64_t i = first; i < last; i++) {
+        int64_t r = i / blocks, c = i % blocks * COPY_BLOCK;
+        memcpy(m->y + (size_t)r * m->y_step + c, m->x + (size_t)r * m->x_step + c,
+               (size_t)least(COPY_BLOCK, bytes - c));
+    }
+}
+
+static void copy(const Exec *exec, int64_t rows, size_t bytes, const void *x, size_t x_step, void *y, size_t y_step)
+{
+    if (rows <= 0 || bytes == 0)
+        return;
+    if (x_step == bytes && y_step == bytes) {
+        bytes *= (size_t)rows;
+        rows = 1;
+    }
+    Copy m = {.bytes = bytes, .x_step = x_step, .y_step = y_step, .x = x, .y = y};
+    int64_t blocks = ((int64_t)bytes + COPY_BLOCK - 1) / COPY_BLOCK;
+    parallel_pieces(exec, rows * blocks, PIECE * 4 / least((int64_t)bytes, COPY_BLOCK), rows * (int64_t)bytes * 2,
+                    copy_piece, &m);
+}
+
 typedef struct Fill {
     float value, *y;
 } Fill;
@@ -253,6 +287,8 @@ const ElementwiseKernels LEVEL(elementwise_kernels) = {
     .sum_rows_scratch = LEVEL(sum_rows_scratch),
     .sum_rows = LEVEL(sum_rows),
     .sum_columns = LEVEL(sum_columns),
+    .dot_columns = LEVEL(dot_columns),
     .permute = LEVEL(permute),
+    .copy = copy,
     .fill = fill,
 };

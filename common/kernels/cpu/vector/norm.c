@@ -246,8 +246,90 @@ static void layer_norm_gradient(const Exec *exec, int64_t rows, int64_t cols, Ro
     }
 }
 
+/* ---- Rows of length 1 */
+
+typedef struct L2Norm {
+    int64_t cols;
+    Rows x, y, dy, dx;
+    float *inverse, eps;
+    bool add;
+} L2Norm;
+
+static float rows_dot(Rows a, Rows b, int64_t r, int64_t cols)
+{
+    float a_values[BLOCK], b_values[BLOCK], sum = 0;
+    for (int64_t c = 0; c < cols; c += BLOCK) {
+        int64_t n = least(BLOCK, cols - c);
+        sum += span_dot(n, rows_read(a, r, c, n, a_values), rows_read(b, r, c, n, b_values));
+    }
+    return sum;
+}
+
+static void l2_norm_piece(const void *job, int64_t first, int64_t last)
+{
+    const L2Norm *l = job;
+    float x_values[BLOCK], y_values[BLOCK];
+    for (int64_t r = first; r < last; r++) {
+        float length = __builtin_sqrtf(rows_dot(l->x, l->x, r, l->cols));
+        float inverse = 1.0f / (length > l->eps ? length : l->eps);
+        for (int64_t c = 0; c < l->cols; c += BLOCK) {
+            int64_t n = least(BLOCK, l->cols - c);
+            const float *x = rows_read(l->x, r, c, n, x_values);
+            float *y = rows_open(l->y, r, c, n, false, y_values);
+            for (int64_t i = 0; i < n; i += LANES)
+                vec_store_upto(y + i, vec_load_upto(x + i, n - i, 0) * inverse, n - i);
+            rows_close(l->y, r, c, n, y);
+        }
+        if (l->inverse)
+            l->inverse[r] = inverse;
+    }
+}
+
+static void l2_norm(const Exec *exec, int64_t rows, int64_t cols, Rows x, float eps, Rows y, float *inverse)
+{
+    rows_check(x, "l2_norm");
+    rows_check(y, "l2_norm");
+    L2Norm l = {.cols = cols, .x = x, .y = y, .inverse = inverse, .eps = eps};
+    parallel_pieces(exec, rows, rows_a_piece(cols), rows * cols * 8, l2_norm_piece, &l);
+}
+
+static void l2_norm_gradient_piece(const void *job, int64_t first, int64_t last)
+{
+    const L2Norm *l = job;
+    float x_values[BLOCK], dy_values[BLOCK], dx_values[BLOCK];
+    for (int64_t r = first; r < last; r++) {
+        float inverse = l->inverse[r], along = 0; /* dx = inverse dy - along x */
+        if (inverse < 1.0f / l->eps)
+            along = inverse * inverse * inverse * rows_dot(l->x, l->dy, r, l->cols);
+        for (int64_t c = 0; c < l->cols; c += BLOCK) {
+            int64_t n = least(BLOCK, l->cols - c);
+            const float *x = rows_read(l->x, r, c, n, x_values), *dy = rows_read(l->dy, r, c, n, dy_values);
+            float *dx = rows_open(l->dx, r, c, n, l->add, dx_values);
+            for (int64_t i = 0; i < n; i += LANES) {
+                Vec v = vec_load_upto(dy + i, n - i, 0) * inverse - vec_load_upto(x + i, n - i, 0) * along;
+                if (l->add)
+                    v += vec_load_upto(dx + i, n - i, 0);
+                vec_store_upto(dx + i, v, n - i);
+            }
+            rows_close(l->dx, r, c, n, dx);
+        }
+    }
+}
+
+static void l2_norm_gradient(const Exec *exec, int64_t rows, int64_t cols, Rows dy, Rows x, const float *inverse,
+                             float eps, bool add, Rows dx)
+{
+    rows_check(dy, "l2_norm_gradient");
+    rows_check(x, "l2_norm_gradient");
+    rows_check(dx, "l2_norm_gradient");
+    L2Norm l = {.cols = cols, .x = x, .dy = dy, .dx = dx, .inverse = (float *)inverse, .eps = eps, .add = add};
+    parallel_pieces(exec, rows, rows_a_piece(cols), rows * cols * 12, l2_norm_gradient_piece, &l);
+}
+
 const NormKernels LEVEL(norm_kernels) = {
     .layer_norm = layer_norm,
     .layer_norm_gradient_scratch = layer_norm_gradient_scratch,
     .layer_norm_gradient = layer_norm_gradient,
+    .l2_norm = l2_norm,
+    .l2_norm_gradient = l2_norm_gradient,
 };

@@ -21,3 +21,11 @@ static inline float span_sum(int64_t n, const float *x)
         a += vec_load_upto(x + i, n - i, 0);
     return vec_sum(a + b);
 }
+
+static inline float span_dot(int64_t n, const float *a, const float *b)
+{
+    Vec sum = vec_set(0);
+    for (int64_t i = 0; i < n; i += LANES)
+        sum += vec_load_upto(a + i, n - i, 0) * vec_load_upto(b + i, n - i, 0);
+    return vec_sum(sum);
+}

@@ -88,7 +88,7 @@ void LEVEL(sum_rows)(const Exec *exec, int64_t rows, int64_t cols, Rows x, int64
 
 typedef struct SumColumns {
     int64_t cols;
-    Rows x;
+    Rows x, by; /* by.data NULL: ones */
     bool add;
     float *sums;
 } SumColumns;
@@ -96,12 +96,13 @@ typedef struct SumColumns {
 static void sum_columns_piece(const void *job, int64_t first, int64_t last)
 {
     const SumColumns *s = job;
-    float values[BLOCK];
+    float values[BLOCK], factors[BLOCK];
     for (int64_t r = first; r < last; r++) {
         double sum = 0;
         for (int64_t c = 0; c < s->cols; c += BLOCK) {
             int64_t n = least(BLOCK, s->cols - c);
-            sum += span_sum(n, rows_read(s->x, r, c, n, values));
+            const float *x = rows_read(s->x, r, c, n, values);
+            sum += s->by.data ? span_dot(n, x, rows_read(s->by, r, c, n, factors)) : span_sum(n, x);
         }
         s->sums[r] = (float)(s->add ? s->sums[r] + sum : sum);
     }
@@ -112,4 +113,12 @@ void LEVEL(sum_columns)(const Exec *exec, int64_t rows, int64_t cols, Rows x, bo
     rows_check(x, "sum_columns");
     SumColumns s = {.cols = cols, .x = x, .add = add, .sums = sums};
     parallel_pieces(exec, rows, rows_a_piece(cols), rows * cols * 4, sum_columns_piece, &s);
+}
+
+void LEVEL(dot_columns)(const Exec *exec, int64_t rows, int64_t cols, Rows a, Rows b, bool add, float *sums)
+{
+    rows_check(a, "dot_columns");
+    rows_check(b, "dot_columns");
+    SumColumns s = {.cols = cols, .x = a, .by = b, .add = add, .sums = sums};
+    parallel_pieces(exec, rows, rows_a_piece(cols), rows * cols * 8, sum_columns_piece, &s);
 }
