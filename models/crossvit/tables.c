@@ -3,7 +3,7 @@
 #include "models/crossvit/task.h"
 
 #include "common/base/file.h"
-#include "common/run/command/command.h"
+#include "common/run/command/tables.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -58,17 +58,6 @@ static const Row table8[] = {
     {0},
 };
 
-static Settings *row_settings(const Program *p, const Row *row, const Node *overrides, Error *e)
-{
-    SettingsTables tables = program_tables(p);
-    Node *tree = settings_layers(&tables, p->configs, row->config, overrides, e);
-    if (tree && row->changes) {
-        Node *changes = node_from_flow_yaml(row->changes, row->name, e);
-        node_set(tree, "model", node_merge(node_take(tree, "model"), changes));
-    }
-    return tree ? settings_bind(&tables, tree, row->config, NULL, -1, e) : NULL;
-}
-
 /* $ZOO_WEIGHTS/<name>.pth or .safetensors; NULL if it is not there. */
 static char *find_weights(const char *name)
 {
@@ -83,31 +72,18 @@ static char *find_weights(const char *name)
     return NULL;
 }
 
-/* Millions of parameters and billions of multiply-adds, counted on the meta device. */
-static bool count_row(const Program *p, const Row *row, const Node *overrides, double counts[2], Error *e)
-{
-    Job job;
-    Settings *s = row_settings(p, row, overrides, e);
-    bool good = s && job_open(&job, p, s, DEVICE_META, e);
-    if (good) {
-        p->model->trace(job.tape, job.network, s->model);
-        counts[0] = (double)params_elements(job.params) / 1e6;
-        counts[1] = tape_macs(job.tape) / 1e9;
-        job_close(&job);
-    }
-    settings_free(s);
-    return good;
-}
-
 static bool print_row(const Program *p, const Row *row, const Node *overrides, Error *e)
 {
     char parameters[16] = "", gmacs[16] = "", timm[32] = "";
-    double counts[2];
     if (row->config) {
-        if (!count_row(p, row, overrides, counts, e))
+        ModelCounts counts;
+        Settings *s = table_settings(p, row->config, NULL, row->changes, overrides, e);
+        bool good = s && table_count(p, s, &counts, e);
+        settings_free(s);
+        if (!good)
             return false;
-        snprintf(parameters, sizeof parameters, "%.2f", counts[0]);
-        snprintf(gmacs, sizeof gmacs, "%.2f", counts[1]);
+        snprintf(parameters, sizeof parameters, "%.2f", (double)counts.parameters / 1e6);
+        snprintf(gmacs, sizeof gmacs, "%.2f", counts.macs / 1e9);
     }
     if (row->timm1 > 0)
         snprintf(timm, sizeof timm, "%.3f / %.3f", row->timm1, row->timm5);
@@ -137,7 +113,7 @@ static const char not_released[] = "Accuracies here: not run. No weights of thes
 /* What the row's weights give, or why that is not known. */
 static bool run_row(const Program *p, const Row *row, const Node *overrides, Error *e)
 {
-    Settings *s = row_settings(p, row, overrides, e);
+    Settings *s = table_settings(p, row->config, NULL, row->changes, overrides, e);
     char *weights = find_weights(row->weights);
     bool good = s != NULL;
     Error missing;

@@ -1,5 +1,5 @@
 /* The table of a model's named configurations. */
-#include "common/run/command/command.h"
+#include "common/run/command/tables.h"
 
 #include "common/base/file.h"
 #include "common/run/readable.h"
@@ -8,20 +8,16 @@
 
 static bool print_config(const Program *p, const char *name, bool with_data, Error *e)
 {
-    SettingsTables tables = program_tables(p);
-    Node *tree = settings_layers(&tables, p->configs, name, NULL, e);
-    Settings *s = tree ? settings_bind(&tables, tree, name, NULL, -1, e) : NULL;
-    Job job;
-    if (!s || !job_open(&job, p, s, DEVICE_META, e)) {
+    Settings *s = table_settings(p, name, NULL, NULL, NULL, e);
+    ModelCounts counts;
+    if (!s || !table_count(p, s, &counts, e)) {
         settings_free(s);
         return false;
     }
-    tape_macs_reset(job.tape);
-    p->model->trace(job.tape, job.network, s->model);
-    Readable parameters = readable_count(params_elements(job.params));
-    double giga = tape_macs(job.tape) / 1e9;
+    Readable parameters = readable_count(counts.parameters);
+    double giga = counts.macs / 1e9;
     printf("%-16s %14s parameters  %9.*f GMACs  %4d tensors", name, parameters.text, giga < 0.1 ? 6 : 3, giga,
-           params_count(job.params));
+           counts.tensors);
     if (with_data) {
         Str where = {0};
         Error missing;
@@ -32,7 +28,6 @@ static bool print_config(const Program *p, const char *name, bool with_data, Err
         str_free(&where);
     }
     printf("\n");
-    job_close(&job);
     settings_free(s);
     return true;
 }

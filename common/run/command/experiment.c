@@ -1,31 +1,11 @@
 /* Experiments: every arm with every seed, then a table of means and spreads beside the paper's claim. */
-#include "common/run/command/command.h"
+#include "common/run/command/tables.h"
 
 #include "common/base/file.h"
 #include "common/run/checkpoint.h"
 #include "common/run/run_folder.h"
 
-#include <math.h>
 #include <stdlib.h>
-
-typedef struct Cell {
-    double sum, squares;
-    int count;
-} Cell;
-
-static double cell_mean(const Cell *c)
-{
-    return c->sum / c->count;
-}
-
-/* Standard deviation of the sample; 0 for one seed. */
-static double cell_spread(const Cell *c)
-{
-    if (c->count < 2)
-        return 0;
-    double mean = cell_mean(c);
-    return sqrt(fmax(0, (c->squares - c->count * mean * mean) / (c->count - 1)));
-}
 
 static bool arm_check(const Program *p, const Settings *experiment, const char *arm, Error *e)
 {
@@ -80,7 +60,7 @@ static TrainerEnd run_arm(const Program *p, const Settings *experiment, const ch
     return end;
 }
 
-static bool add_result(const char *folder, Cell *cells, const char **names, int *count, Error *e)
+static bool add_result(const char *folder, Spread *cells, const char **names, int *count, Error *e)
 {
     char *path = path_join(folder, "result.yaml");
     Node *node = node_from_yaml_file(path, e);
@@ -91,18 +71,16 @@ static bool add_result(const char *folder, Cell *cells, const char **names, int 
             names[i] = str_copy(node->keys[i]);
             *count = i + 1;
         }
-        if (!node_number(node->items[i], &value)) /* null: this arm has no such figure */
-            continue;
-        cells[i].sum += value;
-        cells[i].squares += value * value;
-        cells[i].count++;
+        if (node_number(node->items[i], &value)) /* null: this arm has no such figure */
+            spread_add(&cells[i], value);
     }
     bool good = node != NULL;
     node_free(node);
     return good;
 }
 
-static void print_table(Log *log, const Settings *s, Cell (*cells)[TASK_FIGURES], const char *const *names, int figures)
+static void print_table(Log *log, const Settings *s, Spread (*cells)[TASK_FIGURES], const char *const *names,
+                        int figures)
 {
     Str line = {0};
     const Node *arms = s->run.arms;
@@ -120,7 +98,7 @@ static void print_table(Log *log, const Settings *s, Cell (*cells)[TASK_FIGURES]
         str_add(&line, "| %s |", arms->keys[a]);
         for (int i = 0; i < figures; i++) {
             if (cells[a][i].count)
-                str_add(&line, " %.2f +- %.2f |", cell_mean(&cells[a][i]), cell_spread(&cells[a][i]));
+                str_add(&line, " %.2f +- %.2f |", spread_mean(&cells[a][i]), spread_deviation(&cells[a][i]));
             else
                 str_add(&line, " |");
         }
@@ -135,7 +113,7 @@ static void print_table(Log *log, const Settings *s, Cell (*cells)[TASK_FIGURES]
 TrainerEnd run_experiment(const Program *p, const Settings *s, const char *run, Log *log, Error *e)
 {
     const Node *arms = s->run.arms;
-    Cell(*cells)[TASK_FIGURES] = mem_new((size_t)arms->count * sizeof *cells);
+    Spread(*cells)[TASK_FIGURES] = mem_new((size_t)arms->count * sizeof *cells);
     const char *names[TASK_FIGURES];
     int figures = 0;
     TrainerEnd end = TRAINER_DONE;
