@@ -2,6 +2,13 @@
 # The golden files of every model: those in its folder, all of ../shared/golden where that is here; and altered copies must fail.
 . tests/scripts/lib/common.sh
 
+# The first name of a section of the file: first FILE output
+first() {
+    local n
+    n=$(od -An -tu8 -N8 "$1" | tr -d ' ')
+    head -c $((8 + n)) "$1" | tail -c "$n" | grep -oE "\"$2/[^\"]+\": ?\{" | head -n 1 | cut -d '"' -f 2
+}
+
 # One byte of a tensor's data changed: byte 3 of a float is its exponent. $1 file, $2 name of the tensor.
 alter() {
     local n at
@@ -19,12 +26,12 @@ for folder in "$root"/models/*/golden; do
         [ -f "$file" ] || continue
         "$program" eval --golden "$file" >out.txt 2>&1 || fail "$file: $(grep FAIL out.txt | head -n 2) $(tail -n 1 out.txt)"
     done
-    file=$(find "$folder" -name 'forward*.safetensors' | sort | head -n 1)
-    for tensor in output/logits grad/head.0.weight; do
-        if [ -n "$file" ] && alter "$file" "$tensor"; then
+    for file in "$folder"/*.safetensors; do # the first output, and the first gradient where there is one
+        for tensor in $(first "$file" output) $(first "$file" grad); do
+            alter "$file" "$tensor" || fail "$file: $tensor cannot be altered"
             "$program" eval --golden altered.safetensors >out.txt 2>&1
             [ $? = 1 ] || fail "$file: altered $tensor was accepted"
-        fi
+        done
     done
 done
 finish

@@ -24,7 +24,8 @@ typedef struct Classifier {
     const char *head; /* parameters whose names begin so give the logits: they may begin anew in fine-tuning */
     int (*classes)(const void *config);
     int (*channels)(const void *config);
-    const char *classes_key, *channels_key; /* what the config calls them */
+    int (*side)(const void *config);                   /* of the images that it takes; NULL: any */
+    const char *classes_key, *channels_key, *side_key; /* what the config calls them */
     /* The maps of one image x [1,C,S,S]; returns how many, at most `room`. NULL: none. */
     int (*attention)(Tape *t, const void *network, Tensor *x, AttentionMap *maps, int room);
 } Classifier;
@@ -118,3 +119,6 @@ ImageTransform classification_transform(const DataConfig *d, bool train);
 /* The training set without what is held out for validation, the held-out part (*held NULL: nothing), or the test set. */
 bool classification_train_data(const Settings *s, Dataset **train, Dataset **held, Error *e);
 Dataset *classification_test_data(const Settings *s, Error *e);
+
+/* Whether the network is for such images: their side, channels and number of classes. */
+bool classification_fits(const Settings *s, const Classifier *c, const Dataset *data, Error *e);

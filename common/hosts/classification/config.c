@@ -170,3 +170,18 @@ Dataset *classification_test_data(const Settings *s, Error *e)
     const DataConfig *d = s->data;
     return limited(dataset_open(d->set, d->path, PART_TEST, e), d->limit_test, e);
 }
+
+bool classification_fits(const Settings *s, const Classifier *c, const Dataset *data, Error *e)
+{
+    const DataConfig *d = s->data;
+    int classes = c->classes(s->model), channels = c->channels(s->model);
+    if (data->classes > classes)
+        return error_set(e, "model.%s is %d, but data.set %s has %d classes", c->classes_key, classes, d->set,
+                         data->classes);
+    if (data->channels != channels)
+        return error_set(e, "model.%s is %d, but the images of data.set %s have %d channels", c->channels_key, channels,
+                         d->set, data->channels);
+    if (c->side && c->side(s->model) != d->input_size)
+        return error_set(e, "model.%s is %d, but data.input_size is %d", c->side_key, c->side(s->model), d->input_size);
+    return true;
+}

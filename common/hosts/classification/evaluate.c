@@ -105,6 +105,8 @@ bool classification_evaluate(Job *job, Dataset *data, const ImageTransform *tran
     const EvalConfig *eval = s->eval;
     const Classifier *c = job->model->workload_hooks;
     int64_t classes = c->classes(s->model);
+    if (!classification_fits(s, c, data, e))
+        return false;
     if (tally->confusion)
         memset(tally->confusion, 0, (size_t)(classes * classes) * sizeof *tally->confusion);
     Loader *loader = loader_open(&(LoaderOptions){.dataset = data,

@@ -192,21 +192,6 @@ static Loader *open_train_loader(const ClassificationTask *c, Error *e)
                        e);
 }
 
-static bool check_classes(const ClassificationTask *c, Error *e)
-{
-    const Settings *s = c->job->settings;
-    const Classifier *keys = classifier_of(c->job);
-    int classes = keys->classes(s->model), channels = keys->channels(s->model);
-    if (c->train->classes > classes)
-        return error_set(e, "model.%s is %d, but data.set %s has %d classes", keys->classes_key, classes,
-                         ((const DataConfig *)s->data)->set, c->train->classes);
-    if (c->train->channels != channels)
-        return error_set(e, "model.%s is %d, but the images of data.set %s have %d channels", keys->channels_key,
-                         channels, ((const DataConfig *)s->data)->set, c->train->channels);
-    return true;
-}
-
-/* train.finetune: weights to begin with. */
 static bool load_start(Job *job, Error *e)
 {
     const TrainConfig *config = job->settings->train;
@@ -236,7 +221,8 @@ static Task *open_task(Job *job, Error *e)
     int64_t classes = classifier_of(job)->classes(s->model);
     c->targets = mem_new((size_t)(config->batch_size * classes) * sizeof *c->targets);
     bool good = classification_train_data(s, &c->train, &c->held, e) &&
-                (c->test = classification_test_data(s, e)) != NULL && check_classes(c, e) && load_start(job, e) &&
+                (c->test = classification_test_data(s, e)) != NULL &&
+                classification_fits(s, classifier_of(job), c->train, e) && load_start(job, e) &&
                 (c->loader = open_train_loader(c, e)) != NULL;
     if (!good) {
         close_task(task);

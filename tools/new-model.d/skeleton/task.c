@@ -41,12 +41,19 @@ static int channels(const void *config)
     return ((const SkeletonConfig *)config)->in_chans;
 }
 
+static int side(const void *config)
+{
+    return ((const SkeletonConfig *)config)->img_size;
+}
+
 static const Classifier classifier = {
     .forward = forward,
     .classes = classes,
     .channels = channels,
+    .side = side,
     .classes_key = "num_classes", /* as the config table has them */
     .channels_key = "in_chans",
+    .side_key = "img_size",
 };
 
 const Model skeleton_model = {
