@@ -30,6 +30,7 @@ const DatasetFormat *const dataset_formats[] = {
     &pg19_format,
     &imagenet64_format,
     &imagenet32_format,
+    &recall_format,
     NULL,
 };
 
@@ -108,6 +109,16 @@ char *dataset_place(const DatasetFormat *format, const char *path, Error *e)
     if (place)
         return place;
     return not_found(format, NULL, e);
+}
+
+bool dataset_find(const char *name, const char *path, Str *description, Error *e)
+{
+    const DatasetFormat *format = dataset_format(name, e);
+    char *place = format ? dataset_place(format, path, e) : NULL;
+    if (place)
+        str_add(description, "%s %s%s", name, format->generated ? "(generated)" : "at ", place);
+    mem_free(place);
+    return place != NULL;
 }
 
 Dataset *dataset_open(const char *name, const char *path, DatasetPart part, Error *e)

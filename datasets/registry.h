@@ -2,10 +2,18 @@
 #pragma once
 #include "common/data/corpus.h"
 #include "common/data/dataset.h"
+#include "common/data/sequences.h"
 
 typedef enum DatasetPart { PART_TRAIN, PART_TEST } DatasetPart;
 
-/* One data set, of labelled images (`open`) or of bytes (`open_corpus`), read out of a folder or file that exists. */
+/* What generated sequences are asked for. */
+typedef struct SequenceOptions {
+    int64_t length; /* ids of a sequence */
+    int64_t pairs;  /* recall: pairs to remember */
+} SequenceOptions;
+
+/* One data set, of labelled images (`open`) or of bytes (`open_corpus`), read out of a folder or file that exists, or of
+ * sequences that are generated (`open_sequences`). */
 typedef struct DatasetFormat {
     const char *name;
     const char *source; /* where the files come from */
@@ -16,6 +24,7 @@ typedef struct DatasetFormat {
     const char *setup;        /* the model whose `tools/setup MODEL` unpacks the package for the user, or NULL */
     Dataset *(*open)(const char *path, DatasetPart part, Error *e);
     Corpus *(*open_corpus)(const char *path, Error *e);
+    Sequences *(*open_sequences)(CorpusPart part, const SequenceOptions *options, Error *e);
     bool generated; /* needs no files */
 } DatasetFormat;
 
@@ -28,6 +37,9 @@ const DatasetFormat *dataset_format(const char *name, Error *e);
  * tools/setup unpacked it (a marker in packages.txt) for a package that would bring a daemon. A fresh string; NULL with
  * one line (source, licence, layout) if nothing is there. */
 char *dataset_place(const DatasetFormat *format, const char *path, Error *e);
+
+/* Says which data set it is and where it lies; false with a line if it is not there. */
+bool dataset_find(const char *name, const char *path, Str *description, Error *e);
 
 /* Finds and opens a part of a data set of images. `path` may be NULL. */
 Dataset *dataset_open(const char *name, const char *path, DatasetPart part, Error *e);

@@ -251,18 +251,7 @@ static bool finish(Task *task, Job *job, Result *result, Error *e)
 static bool find_data(const Settings *s, Str *description, Error *e)
 {
     const DataConfig *d = s->data;
-    const DatasetFormat *format = dataset_format(d->set, e);
-    if (!format)
-        return false;
-    if (format->generated) {
-        str_add(description, "%s (generated)", d->set);
-        return true;
-    }
-    char *place = dataset_place(format, d->path, e);
-    if (place)
-        str_add(description, "%s at %s", d->set, place);
-    free(place);
-    return place != NULL;
+    return dataset_find(d->set, d->path, description, e);
 }
 
 static void rehearse(Job *job)

@@ -1,0 +1,130 @@
+#include "common/data/sequence_loader.h"
+
+#include "common/data/order.h"
+#include "common/data/prefetch.h"
+
+struct SequenceLoader {
+    SequenceLoaderOptions options;
+    OrderOptions order_options;
+    int64_t steps, *permutation, *order,
+        order_epoch; /* the order of the epoch that batches are begun of; NULL: as they lie */
+    SequenceBatch *batches;
+    int slot_count;
+    Prefetch *prefetch;
+};
+
+Random sequence_random(uint32_t seed, int64_t epoch, int64_t place)
+{
+    return random_at(seed, STREAM_DATA, (uint32_t)place, (uint32_t)epoch);
+}
+
+static int begin_batch(void *own, int slot, int64_t epoch, int64_t step)
+{
+    SequenceLoader *l = own;
+    if (l->order && l->order_epoch != epoch) {
+        order_epoch(&l->order_options, (uint32_t)epoch, l->permutation, l->order);
+        l->order_epoch = epoch;
+    }
+    SequenceBatch *batch = &l->batches[slot];
+    int64_t first = step * l->options.batch_size;
+    batch->epoch = epoch;
+    batch->step = step;
+    int64_t left = l->options.sequences->count - first;
+    batch->rows = l->options.sequences->fresh ? l->options.batch_size : (int)MIN((int64_t)l->options.batch_size, left);
+    for (int r = 0; r < batch->rows; r++)
+        batch->indices[r] = l->order ? l->order[first + r] : first + r;
+    return batch->rows;
+}
+
+static void make_row(void *own, int worker, int slot, int r)
+{
+    const SequenceLoader *l = own;
+    const Sequences *s = l->options.sequences;
+    const SequenceBatch *batch = &l->batches[slot];
+    (void)worker;
+    Random random = sequence_random(l->options.seed, batch->epoch, batch->step * l->options.batch_size + r);
+    s->read(s, batch->indices[r], &random, batch->ids + r * s->length, batch->marks + r * s->length);
+}
+
+static void batches_new(SequenceLoader *l)
+{
+    size_t rows = (size_t)l->options.batch_size, ids = rows * (size_t)l->options.sequences->length;
+    l->batches = mem_new((size_t)l->slot_count * sizeof *l->batches);
+    for (int i = 0; i < l->slot_count; i++) {
+        l->batches[i].ids = mem_new(ids * sizeof *l->batches->ids);
+        l->batches[i].marks = mem_new(ids * sizeof *l->batches->marks);
+        l->batches[i].indices = mem_new(rows * sizeof *l->batches->indices);
+    }
+}
+
+SequenceLoader *sequence_loader_open(const SequenceLoaderOptions *options, Error *e)
+{
+    int64_t count = options->sequences->count, batch = options->batch_size;
+    bool fresh = options->sequences->fresh;
+    int64_t least = options->drop_last ? batch : 1;
+    if (!fresh && count < least)
+        return error_null(e, "the data makes %lld sequence%s, fewer than a batch of %lld", (long long)count,
+                          count == 1 ? "" : "s", (long long)least);
+    SequenceLoader *l = mem_new(sizeof *l);
+    l->options = *options;
+    l->order_options = (OrderOptions){.count = count, .shuffle = true, .seed = options->seed};
+    l->order_epoch = -1;
+    if (options->shuffle && !options->sequences->fresh) {
+        l->permutation = mem_new((size_t)count * sizeof *l->permutation);
+        l->order = mem_new((size_t)count * sizeof *l->order);
+    }
+    l->steps = fresh || options->drop_last ? MAX(count / batch, (int64_t)1) : (count + batch - 1) / batch;
+    l->slot_count = prefetch_slots(options->ahead);
+    batches_new(l);
+    l->prefetch = prefetch_new(&(PrefetchOptions){.rows = options->batch_size,
+                                                  .threads = options->threads,
+                                                  .ahead = options->ahead,
+                                                  .steps = l->steps,
+                                                  .epochs = options->epochs,
+                                                  .own = l,
+                                                  .begin = begin_batch,
+                                                  .make = make_row},
+                               e);
+    if (l->prefetch)
+        return l;
+    sequence_loader_close(l);
+    return NULL;
+}
+
+void sequence_loader_close(SequenceLoader *l)
+{
+    if (!l)
+        return;
+    prefetch_free(l->prefetch);
+    for (int i = 0; i < l->slot_count; i++) {
+        mem_free(l->batches[i].ids);
+        mem_free(l->batches[i].marks);
+        mem_free(l->batches[i].indices);
+    }
+    mem_free(l->batches);
+    mem_free(l->permutation);
+    mem_free(l->order);
+    mem_free(l);
+}
+
+int64_t sequence_loader_steps(const SequenceLoader *l)
+{
+    return l->steps;
+}
+
+void sequence_loader_start(SequenceLoader *l, int64_t epoch, int64_t step)
+{
+    contract(epoch >= 0 && step >= 0 && step < l->steps, "sequence_loader_start: step %lld of %lld", (long long)step,
+             (long long)l->steps);
+    prefetch_start(l->prefetch, epoch, step);
+}
+
+const SequenceBatch *sequence_loader_next(SequenceLoader *l)
+{
+    return &l->batches[prefetch_next(l->prefetch)];
+}
+
+double sequence_loader_waited(const SequenceLoader *l)
+{
+    return prefetch_waited(l->prefetch);
+}
