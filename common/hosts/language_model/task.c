@@ -1,0 +1,314 @@
+/* The workload: what the shared loop and the commands ask for. */
+#include "common/hosts/language_model/result.h"
+
+#include "common/autograd/ops.h"
+#include "common/hosts/language_model/feed.h"
+#include "common/hosts/language_model/generate.h"
+#include "common/nn/schedule.h"
+#include "common/run/command/command.h"
+#include "common/run/readable.h"
+#include "datasets/registry.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+typedef struct LanguageTask {
+    Task task; /* first: a Task is one of these */
+    Job *job;
+    LanguageData data;
+    SequenceLoader *loader;
+    int64_t epoch_steps; /* batches of a pass over the data; the task's own epochs are what lies between validations */
+    int64_t at;          /* steps done */
+    LanguageFeed *feed;
+    char figure_names[LANGUAGE_FIGURES][48];
+} LanguageTask;
+
+static const LanguageTrainConfig *train_config(const LanguageTask *l)
+{
+    return l->job->settings->train;
+}
+
+/* ---- Learning rate */
+
+static double learning_rate(const Task *task, int64_t epoch, int64_t step)
+{
+    const LanguageTrainConfig *c = train_config(task->own);
+    int64_t warmup = (int64_t)(c->warmup < 1 ? c->warmup * (double)task->total : c->warmup);
+    int64_t at = epoch * task->steps + step;
+    if (c->schedule == LANGUAGE_RSQRT)
+        return schedule_rsqrt(c->optimization.lr, warmup, at);
+    CosineSchedule s = {.peak = c->optimization.lr,
+                        .floor = c->schedule == LANGUAGE_CONSTANT ? c->optimization.lr : c->min_lr,
+                        .start = c->warmup_lr,
+                        .warmup = warmup,
+                        .total = task->total};
+    return schedule_cosine(&s, at);
+}
+
+/* ---- One step */
+
+/* Sums of a batch. */
+typedef struct StepSums {
+    double nats;
+    int64_t tokens, answers, right;
+} StepSums;
+
+/* One part of a batch, forward and backward: its share of the batch's mean loss. */
+static void train_part(LanguageTask *l, Tape *t, BatchPart part, StepSums *sums)
+{
+    const LanguageModel *model = language_model_of(l->job);
+    Tensor *ids, *labels, *auxiliary = NULL;
+    Scope s = scope_open(t);
+    language_feed_put(l->feed, t, part, &ids, &labels);
+    Tensor *logits = model->forward(t, l->job->network, ids, &auxiliary);
+    if (l->data.train->answers) {
+        int64_t answers;
+        sums->right += language_feed_right(l->feed, t, part, logits, &answers);
+        sums->answers += answers;
+    }
+    Tensor *nats = sum_all(t, language_losses(t, logits, labels));
+    Tensor *loss = scale(t, nats, 1.0f / (float)MAX(sums->tokens, (int64_t)1));
+    if (auxiliary)
+        loss = add(t, loss, scale(t, auxiliary, 1.0f / (float)train_config(l)->accumulate));
+    sums->nats += tensor_scalar(t, nats);
+    loss = scope_close(t, s, loss); /* backward lets go of the logits, then */
+    tape_backward(t, &loss, NULL, 1);
+}
+
+/* What a step tells beside its loss, as validation's figures do. */
+static double measure_of(const LanguageTask *l, const StepSums *sums)
+{
+    LanguageTally tally = {sums->tokens, sums->nats, sums->answers, sums->right, NULL, NULL, NULL, NULL};
+    LanguageFigure figures[LANGUAGE_FIGURES];
+    int count = language_figures(&tally, l->data.kind, l->data.train_ratio, figures);
+    return figures[MIN(1, count - 1)].value;
+}
+
+/* The parts follow each other on one tape, without a reset between them, so that each draws numbers of its own. */
+static bool train_step(Task *task, Tape *t, int64_t epoch, StepResult *result, Error *e)
+{
+    LanguageTask *l = task->own;
+    const SequenceBatch *batch = sequence_loader_next(l->loader);
+    int parts = train_config(l)->accumulate, rows = batch->rows / parts;
+    StepSums sums = {.tokens = language_feed_counted(l->feed, (BatchPart){batch, 0, batch->rows})};
+    (void)epoch;
+    (void)e;
+    for (int i = 0; i < parts; i++) {
+        Scope s = scope_open(t);
+        train_part(l, t, (BatchPart){batch, i * rows, rows}, &sums);
+        scope_close_n(t, s, NULL, 0);
+    }
+    l->at++;
+    result->count = batch->rows * l->data.length;
+    result->loss = sums.nats / (double)MAX(sums.tokens, (int64_t)1);
+    result->measure = measure_of(l, &sums);
+    return true;
+}
+
+static void post_step(Task *task, Tape *t)
+{
+    LanguageTask *l = task->own;
+    if (language_model_of(l->job)->post_step)
+        language_model_of(l->job)->post_step(t, l->job->network);
+}
+
+static void seek(Task *task, int64_t epoch, int64_t step)
+{
+    LanguageTask *l = task->own;
+    l->at = epoch * task->steps + step;
+    sequence_loader_start(l->loader, l->at / l->epoch_steps, l->at % l->epoch_steps);
+}
+
+static double waited(const Task *task)
+{
+    const LanguageTask *l = task->own;
+    return sequence_loader_waited(l->loader);
+}
+
+/* The first part of the first batch, which the training meets again. */
+static bool before_training(Task *task, Tape *t, Error *e)
+{
+    LanguageTask *l = task->own;
+    const LanguageModel *model = language_model_of(l->job);
+    (void)e;
+    if (!model->before_training)
+        return true;
+    sequence_loader_start(l->loader, 0, 0);
+    const SequenceBatch *batch = sequence_loader_next(l->loader);
+    Tensor *ids, *labels;
+    Region before = region_open(t, TRAIN, NO_GRAD);
+    language_feed_put(l->feed, t, (BatchPart){batch, 0, batch->rows / train_config(l)->accumulate}, &ids, &labels);
+    model->before_training(t, l->job->network, ids);
+    tape_reset(t);
+    region_close(t, before);
+    return true;
+}
+
+/* ---- Validation */
+
+static bool validate(Task *task, Tape *t, double *figures, Error *e)
+{
+    LanguageTask *l = task->own;
+    LanguageTally tally = {0};
+    LanguageFigure found[LANGUAGE_FIGURES];
+    (void)t;
+    if (!language_measure(l->job, l->data.valid, &tally, e))
+        return false;
+    int count = language_figures(&tally, l->data.kind, l->data.valid_ratio, found);
+    for (int i = 0; i < count; i++)
+        figures[i] = found[i].value;
+    return language_sample(l->job, &l->data, l->at, e);
+}
+
+/* The figures that this data has: those of a pass in which everything was met once. */
+static void name_figures(LanguageTask *l)
+{
+    LanguageTally one = {.tokens = 1, .answers = l->data.valid->answers};
+    LanguageFigure figures[LANGUAGE_FIGURES];
+    Task *task = &l->task;
+    task->figure_count = language_figures(&one, l->data.kind, l->data.valid_ratio, figures);
+    for (int i = 0; i < task->figure_count; i++) {
+        snprintf(l->figure_names[i], sizeof l->figure_names[i], "val_%s", figures[i].name);
+        task->figures[i] = l->figure_names[i];
+    }
+    bool more = task->figure_count > 1;
+    task->measure = (Measure){figures[more].name, .percent = more && one.answers};
+}
+
+/* ---- Opening and closing */
+
+static void close_task(Task *task)
+{
+    LanguageTask *l = task->own;
+    sequence_loader_close(l->loader);
+    language_feed_free(l->feed);
+    language_data_close(&l->data);
+    optimizer_free(task->optimizer);
+    mem_free(l);
+}
+
+static SequenceLoader *open_loader(const LanguageTask *l, Error *e)
+{
+    const Settings *s = l->job->settings;
+    const LanguageDataConfig *d = s->data;
+    return sequence_loader_open(&(SequenceLoaderOptions){.sequences = l->data.train,
+                                                         .batch_size = train_config(l)->batch_size,
+                                                         .shuffle = true,
+                                                         .drop_last = true,
+                                                         .seed = (uint32_t)s->run.seed,
+                                                         .threads = d->threads,
+                                                         .ahead = d->ahead},
+                                e);
+}
+
+/* How long, and from where to where the loop calls it an epoch. */
+static void set_length(LanguageTask *l)
+{
+    const LanguageTrainConfig *c = train_config(l);
+    Task *task = &l->task;
+    l->epoch_steps = sequence_loader_steps(l->loader);
+    task->total = c->steps ? c->steps : c->epochs * l->epoch_steps;
+    task->steps = c->validate_every ? c->validate_every : c->steps ? MAX(c->steps / 10, (int64_t)1) : l->epoch_steps;
+    task->steps = MIN(task->steps, task->total);
+}
+
+static void introduce(const LanguageTask *l)
+{
+    const LanguageDataConfig *d = l->job->settings->data;
+    const LanguageTrainConfig *c = train_config(l);
+    Readable steps = readable_count(l->task.total), epoch = readable_count(l->epoch_steps);
+    Readable tokens = readable_count(c->batch_size * l->data.length);
+    log_line(l->job->log, "%s: sequences of %lld tokens, %s tokens a step, %s steps, %s of them a pass over the data",
+             d->set, (long long)l->data.length, tokens.text, steps.text, epoch.text);
+}
+
+static bool load_start(Job *job, Error *e)
+{
+    const LanguageTrainConfig *c = job->settings->train;
+    return !c->finetune || weights_read(job, c->finetune, NULL, e);
+}
+
+static Task *open_task(Job *job, Error *e)
+{
+    LanguageTask *l = mem_new(sizeof *l);
+    Task *task = &l->task;
+    l->job = job;
+    *task = (Task){.own = l,
+                   .unit = "tokens",
+                   .params = job->params,
+                   .least = true,
+                   .learning_rate = learning_rate,
+                   .seek = seek,
+                   .train_step = train_step,
+                   .before_training = before_training,
+                   .post_step = post_step,
+                   .validate = validate,
+                   .waited = waited};
+    bool good =
+        language_data_open(&l->data, job, true, e) && load_start(job, e) && (l->loader = open_loader(l, e)) != NULL;
+    if (!good) {
+        close_task(task);
+        return NULL;
+    }
+    const LanguageTrainConfig *c = train_config(l);
+    l->feed = language_feed_new(job, l->data.length, c->batch_size / c->accumulate);
+    set_length(l);
+    name_figures(l);
+    OptimizerOptions optimizer = optimization_options(&c->optimization);
+    task->optimizer = optimizer_new(&optimizer, job->params);
+    introduce(l);
+    return task;
+}
+
+/* ---- The rest of the workload */
+
+static bool finish(Task *task, Job *job, Result *result, Error *e)
+{
+    const LanguageTask *l = task->own;
+    return language_finish(job, &l->data, task->total, result, e);
+}
+
+static bool find_data(const Settings *s, Str *description, Error *e)
+{
+    const LanguageDataConfig *d = s->data;
+    return dataset_find(d->set, d->path, description, e);
+}
+
+static void rehearse(Job *job)
+{
+    const LanguageTrainConfig *c = job->settings->train;
+    const LanguageDataConfig *d = job->settings->data;
+    int64_t rows = c->batch_size / c->accumulate, length = d->length ? d->length : language_shape_of(job).window;
+    Tape *t = job->tape;
+    Tensor *auxiliary = NULL, *ids = tensor_from(t, I64, SHAPE(rows, length), NULL);
+    Region before = region_open(t, TRAIN, GRAD);
+    Tensor *logits = language_model_of(job)->forward(t, job->network, ids, &auxiliary);
+    Tensor *labels = tensor_from(t, I64, SHAPE(rows * length), NULL);
+    Tensor *loss = sum_all(t, language_losses(t, logits, labels));
+    if (auxiliary)
+        loss = add(t, loss, auxiliary);
+    tape_backward(t, &loss, NULL, 1);
+    tape_reset(t);
+    region_close(t, before);
+}
+
+static const ModelView views[] = {
+    {"--generate", "TEXT", "goes on with TEXT (eval.length tokens; eval.temperature, top_k, top_p, seed)",
+     language_generate_view},
+    {0},
+};
+
+const Workload language_model_workload = {
+    .data = &language_data_table,
+    .train = &language_train_table,
+    .eval = &language_eval_table,
+    .find_data = find_data,
+    .open = open_task,
+    .finish = finish,
+    .close = close_task,
+    .evaluate = language_evaluate,
+    .features = language_features,
+    .rehearse = rehearse,
+    .views = views,
+};
