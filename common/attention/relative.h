@@ -12,7 +12,8 @@ typedef struct RelativeTables {
     Tensor *keys, *values; /* R_k [2M+1,d], R_v [2M+1,e]; each may be NULL: none */
 } RelativeTables;
 
-/* The same as attend where there are no tables. With tables it writes [B,H,Q,K] out. */
+/* The same as attend where there are no tables. With tables it is one pass too, which writes no [B,H,Q,K] out, but for dropout
+ * in training, a bias, and heads or samples that others share: these go through the parts below. */
 Tensor *relative_attention(Tape *t, const AttentionSpec *spec, const RelativeTables *tables, Tensor *q, Tensor *k,
                            Tensor *v);
 

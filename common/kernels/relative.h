@@ -11,6 +11,23 @@ typedef struct RelativeShape {
     int64_t batch, queries, keys, heads, width, clip;
 } RelativeShape;
 
+/* Attention with tables for the keys and for the values, in one pass: s_ij = scale q_i . (k_j + R_k[c(i,j)]) under the masks
+ * of the shape, o_i = sum_j softmax_j(s_ij) (v_j + R_v[c(i,j)]). As many heads of keys and values as of queries; no bias.
+ * Memory grows with K, never with Q K; a head's keys are met all at once: they are meant to be a window or a cluster. */
+typedef struct RelativeAttention {
+    AttentionShape shape;
+    const float *key_table, *value_table; /* [2M+1,d], [2M+1,e]; NULL: none */
+    int64_t key_clip, value_clip;         /* M of each */
+} RelativeAttention;
+
+/* The operands of its way back. dq, dk and dv are overwritten and share nothing; those of the tables (NULL: not wanted) are
+ * added to where that is said. */
+typedef struct RelativeGradients {
+    HeadRows q, k, v, d_o, dq, dk, dv;
+    float *dkey_table, *dvalue_table;
+    bool add_keys, add_values;
+} RelativeGradients;
+
 /* All is fp32: x [B,Q,H,d], table [2M+1,d], s [B,H,Q,K]. Each wants so many bytes of exec's scratch. */
 typedef struct RelativeKernels {
     size_t (*scratch)(const Exec *, const RelativeShape *);
@@ -26,4 +43,9 @@ typedef struct RelativeKernels {
     /* dtable[m] (+)= scale * sum of s[b,h,i,j] x[b,i,h] over all i, j with c(i,j) = m: the gradient of both. */
     void (*table_gradient)(const Exec *, const RelativeShape *, float scale, const float *s, HeadRows x, bool add,
                            float *dtable);
+
+    size_t (*forward_scratch)(const Exec *, const RelativeAttention *);
+    void (*forward)(const Exec *, const RelativeAttention *, HeadRows q, HeadRows k, HeadRows v, HeadRows o);
+    size_t (*backward_scratch)(const Exec *, const RelativeAttention *);
+    void (*backward)(const Exec *, const RelativeAttention *, const RelativeGradients *);
 } RelativeKernels;

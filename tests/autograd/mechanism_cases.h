@@ -229,6 +229,19 @@ static void filled_values(const Values *in, double *y)
     windowed_of(&filled, (const Values[5]){in[0], in[1], in[2]}, real_tokens, y);
 }
 
+static Tensor *run_filled_tables(Tape *t, Tensor *const *in)
+{
+    Windowed w = filled;
+    w.real = tensor_from(t, U8, SHAPE(2, 9), real_tokens);
+    w.relative = (RelativeTables){in[3], in[4]};
+    return windowed_attention(t, &w, in[0], in[1], in[2]);
+}
+
+static void filled_tables(const Values *in, double *y)
+{
+    windowed_of(&filled, in, real_tokens, y);
+}
+
 /* Roy et al.: tables, causal, and keys whose values are zeros are padding; here of the tokens 0, 4 and 5 of sample 0. */
 static const Windowed official = {
     .block = 3, .back = 1, .causal = true, .hide_zeros = true, .scale = 1, .blocked = BLOCKED_1E9};
@@ -277,6 +290,17 @@ static Tensor *run_relative_attention(Tape *t, Tensor *const *in)
 static void relative_attention_values(const Values *in, double *y)
 {
     windowed_of(&(Windowed){.block = in[0].shape.dim[1]}, in, NULL, y);
+}
+
+/* One tensor is query, key and value, and one table serves both. */
+static Tensor *run_relative_itself(Tape *t, Tensor *const *in)
+{
+    return relative_attention(t, &(AttentionSpec){0}, &(RelativeTables){in[1], in[1]}, in[0], in[0], in[0]);
+}
+
+static void relative_itself(const Values *in, double *y)
+{
+    relative_attention_values((const Values[5]){in[0], in[0], in[0], in[1], in[1]}, y);
 }
 
 static Tensor *run_windowed_dropout(Tape *t, Tensor *const *in)
@@ -329,6 +353,16 @@ static const OpCase mechanism_cases[] = {
      .run = run_relative_apply,
      .reference = relative_applied},
     {.op = "relative_attention",
+     .in = {HEADS(2, 5, 2, 3), HEADS(2, 5, 2, 3), HEADS(2, 5, 2, 5), SHARED(5, 3), SHARED(9, 5)},
+     .run = run_relative_attention,
+     .reference = relative_attention_values},
+    {.op = "relative_attention",
+     .variant = "one tensor, one table",
+     .in = {HEADS(2, 5, 2, 3), SHARED(5, 3)},
+     .run = run_relative_itself,
+     .reference = relative_itself},
+    {.op = "relative_attention",
+     .variant = "shared heads",
      .in = {HEADS(2, 5, 4, 3), HEADS(2, 5, 2, 3), HEADS(2, 5, 4, 5), SHARED(5, 3), SHARED(9, 5)},
      .run = run_relative_attention,
      .reference = relative_attention_values},
@@ -352,6 +386,11 @@ static const OpCase mechanism_cases[] = {
      .run = run_official,
      .reference = official_values,
      .released_elsewhere = true},
+    {.op = "windowed_attention",
+     .variant = "tables, padding and -1 outside",
+     .in = {SHARED(2, 9, 2, 3), SHARED(2, 9, 2, 3), SHARED(2, 9, 2, 5), SHARED(7, 3), SHARED(7, 5)},
+     .run = run_filled_tables,
+     .reference = filled_tables},
     {.op = "windowed_attention",
      .variant = "a table of keys",
      .in = {HEADS(2, 6, 2, 3), HEADS(2, 6, 2, 3), HEADS(2, 6, 2, 5), SHARED(23, 3)},

@@ -17,12 +17,12 @@ static void scale_row(int64_t count, float factor, float otherwise, float *row)
 }
 
 /* Returns the row's log-sum-exp. */
-static float softmax_row(const AttentionShape *s, const Tile *t, int64_t i, const float *scores, float *p)
+static float softmax_row(const AttentionShape *s, const Tile *t, int64_t i, bool masked, const float *scores, float *p)
 {
     float largest = LOWEST, total = 0, shrink;
     for (int64_t j = 0; j < s->keys; j += LANES)
         vec_store_upto(p + j, vec_in_log2(vec_load_upto(scores + j, s->keys - j, 0)), s->keys - j);
-    if (LEVEL(block_masked)(s, t, 0, s->keys))
+    if (masked)
         LEVEL(few_mask)(s, t, i, 0, s->keys, p);
     LEVEL(few_softmax)(s->keys, p, &largest, &total, &shrink);
     bool empty = total == 0;
@@ -38,9 +38,10 @@ void LEVEL(attention_softmax)(const Exec *exec, const AttentionShape *s, const f
     for (int64_t task = 0; task < tasks; task++) {
         Tile t;
         LEVEL(tile_start)(s, task / tiles / s->q_heads, task / tiles % s->q_heads, task % tiles, &t);
+        bool masked = LEVEL(block_masked)(s, &t, 0, s->keys);
         for (int64_t i = 0; i < t.count; i++) {
             int64_t row = row_of(s, &t, i);
-            lse[row] = softmax_row(s, &t, i, scores + row * s->keys, p + row * s->keys);
+            lse[row] = softmax_row(s, &t, i, masked, scores + row * s->keys, p + row * s->keys);
         }
     }
 }
@@ -54,7 +55,8 @@ typedef struct Gradient {
 } Gradient;
 
 /* ds = p (dp - sum p dp), and 0 for keys that are not seen. */
-static void gradient_row(const Gradient *g, const Tile *t, int64_t i, const float *p, const float *dp, float *ds)
+static void gradient_row(const Gradient *g, const Tile *t, int64_t i, bool masked, const float *p, const float *dp,
+                         float *ds)
 {
     int64_t keys = g->shape->keys;
     Vec sums = vec_set(0);
@@ -64,7 +66,7 @@ static void gradient_row(const Gradient *g, const Tile *t, int64_t i, const floa
     for (int64_t j = 0; j < keys; j += LANES)
         vec_store_upto(ds + j, vec_load_upto(p + j, keys - j, 0) * (vec_load_upto(dp + j, keys - j, 0) - delta),
                        keys - j);
-    if (LEVEL(block_masked)(&g->sight, t, 0, keys))
+    if (masked)
         LEVEL(few_mask)(&g->sight, t, i, 0, keys, ds);
 }
 
@@ -81,13 +83,14 @@ static void gradient_tile(const Gradient *g, int64_t batch, int64_t head, int64_
     const AttentionShape *s = g->shape;
     Tile t;
     LEVEL(tile_start)(s, batch, head, index, &t);
+    bool masked = LEVEL(block_masked)(&g->sight, &t, 0, s->keys);
     for (int64_t i = 0; i < t.count; i++) {
         int64_t row = row_of(s, &t, i);
         float *ds = g->ds + row * s->keys;
         if (g->lse[row] == -INFINITY) /* constant */
             scale_row(s->keys, 0, 0, ds);
         else
-            gradient_row(g, &t, i, g->p + row * s->keys, g->dp + row * s->keys, ds);
+            gradient_row(g, &t, i, masked, g->p + row * s->keys, g->dp + row * s->keys, ds);
         if (g->dbias.data)
             add_bias_gradient(g, &t, i, ds);
     }

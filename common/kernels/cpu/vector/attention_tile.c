@@ -160,9 +160,22 @@ void LEVEL(tile_replace_blocked)(const Tile *t, const Block *block, MaskBuffers 
     }
 }
 
+/* Whether the table hides any of these keys from any query of the tile: most blocks of a sequence have no padding. */
+static bool keep_hides(const AttentionShape *s, const Tile *t, int64_t first, int64_t count)
+{
+    const ScoreTable *table = &s->keep;
+    const uint8_t *keep = (const uint8_t *)table->data + table_start(s, table, t, first);
+    int64_t rows = table->query_step ? t->count : 1, keys = table->key_step ? count : smaller(count, 1);
+    for (int64_t i = 0; i < rows; i++)
+        if (memchr(keep + i * table->query_step, 0, (size_t)keys))
+            return true;
+    return false;
+}
+
 bool LEVEL(block_masked)(const AttentionShape *s, const Tile *t, int64_t first, int64_t count)
 {
-    return s->bias.data || s->keep.data || t->floored || first < t->all_from || first + count > t->all_to;
+    return s->bias.data || t->floored || first < t->all_from || first + count > t->all_to ||
+           (s->keep.data && keep_hides(s, t, first, count));
 }
 
 void LEVEL(tile_scores)(const AttentionShape *s, const Tile *t, HeadRows k, int64_t first, int64_t count, Scoring *w,
