@@ -2,7 +2,10 @@
  * A new mechanism adds one line to the list. */
 #include "bench/side/side.h"
 
-#include "common/attention/attention.h"
+#include "common/attention/kmeans.h"
+#include "common/attention/routed.h"
+#include "common/attention/windowed.h"
+#include "common/autograd/ops.h"
 #include "common/base/memory.h"
 #include "common/nn/params.h"
 
@@ -10,7 +13,9 @@
 
 typedef struct Shapes {
     int64_t batch, tokens, heads, width;
+    int64_t block, clusters; /* of windows; of routing */
     bool causal;
+    Tensor *table, *means; /* [2 window - 1,d] for keys and values; [H,K,d] */
 } Shapes;
 
 typedef struct Mechanism {
@@ -18,6 +23,12 @@ typedef struct Mechanism {
     Tensor *(*forward)(Tape *t, const Shapes *s, Tensor *q, Tensor *k, Tensor *v); /* all [B,N,H,d] */
     double (*flop)(const Shapes *s); /* useful ones of a forward, a multiply-add counts two */
 } Mechanism;
+
+/* Of q k^T and p v: pairs of a query and a key that it sees, of one sample and head. */
+static double flop_of_pairs(const Shapes *s, double pairs)
+{
+    return 4.0 * (double)(s->batch * s->heads * s->width) * pairs;
+}
 
 static Tensor *dense(Tape *t, const Shapes *s, Tensor *q, Tensor *k, Tensor *v)
 {
@@ -27,12 +38,67 @@ static Tensor *dense(Tape *t, const Shapes *s, Tensor *q, Tensor *k, Tensor *v)
 
 static double dense_flop(const Shapes *s)
 {
-    double n = (double)s->tokens, pairs = s->causal ? n * (n + 1) / 2 : n * n;
-    return 4.0 * (double)(s->batch * s->heads * s->width) * pairs; /* q k^T and p v */
+    double n = (double)s->tokens;
+    return flop_of_pairs(s, s->causal ? n * (n + 1) / 2 : n * n);
+}
+
+/* Local windows: a block and the one before it, and without `causal` the one behind it. */
+static Windowed windows_of(const Shapes *s)
+{
+    return (Windowed){.block = s->block, .back = 1, .forward = s->causal ? 0 : 1, .causal = s->causal};
+}
+
+static Tensor *windowed(Tape *t, const Shapes *s, Tensor *q, Tensor *k, Tensor *v)
+{
+    Windowed w = windows_of(s);
+    return windowed_attention(t, &w, q, k, v);
+}
+
+static Tensor *windowed_relative(Tape *t, const Shapes *s, Tensor *q, Tensor *k, Tensor *v)
+{
+    Windowed w = windows_of(s);
+    w.relative = (RelativeTables){s->table, s->table};
+    return windowed_attention(t, &w, q, k, v);
+}
+
+static double windowed_flop(const Shapes *s)
+{
+    double b = (double)s->block, blocks = (double)(s->tokens / s->block), beside = (blocks - 1) * b * b;
+    return flop_of_pairs(s, s->causal ? blocks * b * (b + 1) / 2 + beside : blocks * b * b + 2 * beside);
+}
+
+/* Routing as Roy et al. have it: one set of members for queries and keys, by the queries. */
+static Tensor *routed_by_queries(Tape *t, const Shapes *s, RelativeTables tables, Tensor *q, Tensor *k, Tensor *v)
+{
+    Routed r = {
+        .clusters = s->clusters, .eps = 1e-2f, .causal = s->causal ? SEES_LOWER_RANKS : SEES_ALL, .relative = tables};
+    Tensor *members = top_rows(t, cluster_scores(t, q, s->means), s->tokens / s->clusters);
+    return routed_attention(t, &r, q, k, v, members, members);
+}
+
+static Tensor *routed(Tape *t, const Shapes *s, Tensor *q, Tensor *k, Tensor *v)
+{
+    return routed_by_queries(t, s, (RelativeTables){0}, q, k, v);
+}
+
+static Tensor *routed_relative(Tape *t, const Shapes *s, Tensor *q, Tensor *k, Tensor *v)
+{
+    return routed_by_queries(t, s, (RelativeTables){s->table, s->table}, q, k, v);
+}
+
+/* The search for members is overhead. */
+static double routed_flop(const Shapes *s)
+{
+    double w = (double)(s->tokens / s->clusters);
+    return flop_of_pairs(s, (double)s->clusters * (s->causal ? w * (w + 1) / 2 : w * w));
 }
 
 static const Mechanism mechanisms[] = {
     {"dense", dense, dense_flop},
+    {"windowed", windowed, windowed_flop},
+    {"windowed-relative", windowed_relative, windowed_flop},
+    {"routed", routed, routed_flop},
+    {"routed-relative", routed_relative, routed_flop},
 };
 
 /* Five products of the forward's two kinds: the scores again, dv, dp, dq, dk. */
@@ -42,7 +108,7 @@ typedef struct Attention {
     const Mechanism *mechanism;
     Shapes shapes;
     bool backward;
-    Params *params; /* q, k, v as parameters: they outlive the steps and get gradients */
+    Params *params; /* q, k, v and the table as parameters: they outlive the steps and get gradients */
     Tensor *q, *k, *v, *d_o;
     Tape *tape;
 } Attention;
@@ -102,17 +168,20 @@ static bool write_inputs(const Attention *a, const char *path, Error *e)
  * bf16 both ways. */
 static void make_inputs(Attention *a, DType type, const Backend *backend)
 {
-    const Shapes *s = &a->shapes;
+    Shapes *s = &a->shapes;
     Shape shape = SHAPE(s->batch, s->tokens, s->heads, s->width);
     a->params = params_new();
     a->q = params_add(a->params, "q", shape, INIT_ZEROS);
     a->k = params_add(a->params, "k", shape, INIT_ZEROS);
     a->v = params_add(a->params, "v", shape, INIT_ZEROS);
+    s->table = params_add(a->params, "table", SHAPE(4 * s->block - 1, s->width), INIT_ZEROS);
+    s->means = params_add_buffer(a->params, "means", SHAPE(s->heads, s->clusters, s->width), INIT_ZEROS);
     params_allocate(a->params, true, 0, backend);
     for (int i = 0; i < params_count(a->params); i++) {
         Param *p = params_at(a->params, i);
-        p->value.type = p->gradient.type = type;
-        side_fill(p->name, tensor_count(&p->value), 1.5f, type, p->value.data);
+        bool activation = &p->value == a->q || &p->value == a->k || &p->value == a->v;
+        p->value.type = p->gradient.type = activation ? type : F32;
+        side_fill(p->name, tensor_count(&p->value), 1.5f, p->value.type, p->value.data);
     }
     a->d_o = tensor_make(a->tape, F32,
                          shape); /* the tape takes no other cotangents; in bf16 it rounds this one, and we pay */
@@ -127,6 +196,15 @@ static const Mechanism *mechanism_named(const char *name)
     return NULL;
 }
 
+/* A power of two near the root of the tokens that divides them. */
+static int64_t usual_clusters(int64_t tokens)
+{
+    int64_t clusters = 1;
+    while (4 * clusters * clusters <= tokens && tokens % (2 * clusters) == 0)
+        clusters *= 2;
+    return clusters;
+}
+
 static bool prepare(Case *c, Words *words, const char *inputs, Error *e)
 {
     const Mechanism *mechanism = mechanism_named(words_text(words, "mechanism", "dense"));
@@ -134,6 +212,8 @@ static bool prepare(Case *c, Words *words, const char *inputs, Error *e)
                 .tokens = words_int(words, "tokens", 0),
                 .heads = words_int(words, "heads", 1),
                 .width = words_int(words, "width", 64),
+                .block = words_int(words, "block", 256),
+                .clusters = words_int(words, "clusters", 0),
                 .causal = words_flag(words, "causal")};
     int threads = (int)words_int(words, "threads", 2);
     bool backward = words_flag(words, "backward");
@@ -143,6 +223,10 @@ static bool prepare(Case *c, Words *words, const char *inputs, Error *e)
         return false;
     if (!mechanism || s.batch < 1 || s.tokens < 1 || s.heads < 1 || s.width < 1 || threads < 1)
         return error_set(e, "expected a known mechanism, and batch, tokens, heads, width, threads above 0");
+    s.block = MIN(s.block, s.tokens);
+    s.clusters = s.clusters ? s.clusters : usual_clusters(s.tokens);
+    if (s.block < 1 || s.tokens % s.block || s.clusters < 1 || s.tokens % s.clusters)
+        return error_set(e, "block and clusters divide the tokens");
     Attention *a = mem_new(sizeof *a);
     *a = (Attention){.mechanism = mechanism, .shapes = s, .backward = backward};
     a->tape = tape_new(&(TapeOptions){.backend = backend, .threads = threads});

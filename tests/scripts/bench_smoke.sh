@@ -30,6 +30,10 @@ for backward in no yes; do
         speaks attention mechanism=dense batch=2 heads=3 tokens=17 width=8 backward=$backward causal=$causal threads=2
     done
 done
+for mechanism in windowed windowed-relative routed routed-relative; do
+    speaks attention mechanism=$mechanism batch=2 heads=3 tokens=24 width=8 block=6 clusters=4 backward=yes causal=yes threads=2
+    speaks attention mechanism=$mechanism batch=1 heads=2 tokens=17 width=5 backward=no causal=no threads=1
+done
 for direction in forward input weight; do
     speaks linear m=33 n=20 k=12 direction=$direction threads=2
 done
@@ -51,6 +55,7 @@ files=ours speaks data folder="$work/images" batch=1 threads=2
 refuses crossvit 'mode=train.infer' "prepare $work/case mode=fly"
 refuses crossvit 'defalt' "prepare $work/case config=defalt"
 refuses attention 'known mechanism' "prepare $work/case tokens=4 mechanism=dens" "prepare $work/case tokens=-1"
+refuses attention 'divide the tokens' "prepare $work/case tokens=24 block=5" "prepare $work/case tokens=24 clusters=7"
 refuses elementwise 'known op' "prepare $work/case op=dance" "prepare $work/case op=adamw backward=yes" \
     "prepare $work/case op=gelu rows=0"
 refuses data 'nowhere' "prepare $work/case folder=$work/nowhere"

@@ -9,6 +9,10 @@ from driver.side import ours
 
 MECHANISMS = [
     "dense",
+    "windowed",           # blocks of 256 and their neighbours
+    "windowed-relative",  # with Shaw's tables of keys and values
+    "routed",             # about sqrt(N) clusters of as many members
+    "routed-relative",
 ]
 TOKENS = [256, 512, 1024, 2048, 4096, 8192, 16384]
 HEADS, WIDTH = 8, 64
