@@ -152,14 +152,8 @@ Loader *loader_open(const LoaderOptions *options, Error *e)
     l->slot_count = prefetch_slots(options->ahead);
     slots_new(l);
     l->workers = mem_new((size_t)MAX(options->threads, 1) * sizeof *l->workers);
-    l->prefetch = prefetch_new(&(PrefetchOptions){.rows = options->batch_size,
-                                                  .threads = options->threads,
-                                                  .ahead = options->ahead,
-                                                  .steps = l->steps,
-                                                  .epochs = options->epochs,
-                                                  .own = l,
-                                                  .begin = begin_batch,
-                                                  .make = make_row},
+    l->prefetch = prefetch_new(&(PrefetchOptions){options->batch_size, options->threads, options->ahead, l->steps,
+                                                  options->epochs, l, begin_batch, make_row},
                                e);
     if (l->prefetch)
         return l;

@@ -76,14 +76,8 @@ SequenceLoader *sequence_loader_open(const SequenceLoaderOptions *options, Error
     l->steps = fresh || options->drop_last ? MAX(count / batch, (int64_t)1) : (count + batch - 1) / batch;
     l->slot_count = prefetch_slots(options->ahead);
     batches_new(l);
-    l->prefetch = prefetch_new(&(PrefetchOptions){.rows = options->batch_size,
-                                                  .threads = options->threads,
-                                                  .ahead = options->ahead,
-                                                  .steps = l->steps,
-                                                  .epochs = options->epochs,
-                                                  .own = l,
-                                                  .begin = begin_batch,
-                                                  .make = make_row},
+    l->prefetch = prefetch_new(&(PrefetchOptions){options->batch_size, options->threads, options->ahead, l->steps,
+                                                  options->epochs, l, begin_batch, make_row},
                                e);
     if (l->prefetch)
         return l;

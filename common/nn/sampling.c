@@ -29,7 +29,7 @@ static Candidate *ranked(const float *logits, int64_t n)
     return all;
 }
 
-static int64_t largest(const float *logits, int64_t n)
+int64_t sampling_largest(const float *logits, int64_t n)
 {
     int64_t best = 0;
     for (int64_t i = 1; i < n; i++)
@@ -67,7 +67,7 @@ void sampling_top_p(float *logits, int64_t n, double p)
 
 int64_t sampling_draw(const float *logits, int64_t n, double temperature, double u)
 {
-    int64_t best = largest(logits, n), last = best;
+    int64_t best = sampling_largest(logits, n), last = best;
     if (temperature <= 0)
         return best;
     double sum = 0, below = 0;

@@ -3,6 +3,9 @@
 #pragma once
 #include <stdint.h>
 
+/* Where the largest is. */
+int64_t sampling_largest(const float *logits, int64_t n);
+
 /* Keeps the k largest (Fan et al. 2018); k < 1 or k >= n keeps all. */
 void sampling_top_k(float *logits, int64_t n, int64_t k);
 

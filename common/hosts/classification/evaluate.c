@@ -2,6 +2,7 @@
 #include "common/hosts/classification/classification.h"
 
 #include "common/autograd/ops.h"
+#include "common/nn/sampling.h"
 
 #include <math.h>
 #include <stdlib.h>
@@ -20,18 +21,9 @@ double classification_part_accuracy(const Tally *tally, int p)
     return tally->parts[p] < 0 ? NAN : (double)tally->parts[p] / (double)tally->count;
 }
 
-static int best_of(const float *logits, int classes)
-{
-    int best = 0;
-    for (int c = 1; c < classes; c++)
-        if (logits[c] > logits[best])
-            best = c;
-    return best;
-}
-
 static double log_sum_exp(const float *x, int n)
 {
-    double most = x[best_of(x, n)], sum = 0;
+    double most = x[sampling_largest(x, n)], sum = 0;
     for (int i = 0; i < n; i++)
         sum += exp(x[i] - most);
     return most + log(sum);
@@ -49,7 +41,7 @@ void classification_count(Tally *tally, const Batch *batch, const float *logits,
     for (int i = 0; i < batch->rows; i++) {
         const float *row = logits + (int64_t)i * classes;
         int64_t label = batch->labels[i];
-        int rank = classification_rank(row, classes, label), predicted = best_of(row, classes);
+        int rank = classification_rank(row, classes, label), predicted = (int)sampling_largest(row, classes);
         double log_p = row[label] - log_sum_exp(row, classes);
         loss -= log_p;
         tally->top1 += rank == 0;

@@ -52,7 +52,8 @@ static const ConfigField train_rows[] = {
                  .help = "which tokens it is taken of; answers: where the data asks for something, the answers alone")},
     {CONFIG_INT("sample_length", LanguageTrainConfig, sample_length, .value = "0", .range = "[0, 1000000]",
                 .help = "tokens of text that are drawn from the model at every validation, and kept for the report")},
-    {CONFIG_STRING("sample_prompt", LanguageTrainConfig, sample_prompt, .value = "\"\\n\"", .help = "what they continue")},
+    {CONFIG_STRING("sample_prompt", LanguageTrainConfig, sample_prompt, .value = "\"\\n\"",
+                   .help = "what they continue")},
     {CONFIG_STRING("finetune", LanguageTrainConfig, finetune, CONFIG_NULLABLE, .value = "null",
                    .help = "weights to begin with: a run, a checkpoint, .safetensors, .pth")},
 };

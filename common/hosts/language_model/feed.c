@@ -8,7 +8,7 @@ struct LanguageFeed {
     int64_t length;
     int ahead; /* from an id to the one that its logits predict */
     int64_t *ids, *labels;
-    float *logits; /* [rows, S, V], made when it is asked for what is right */
+    int32_t *chosen; /* [rows, S], the tokens with the largest logits */
     int rows;
 };
 
@@ -22,6 +22,7 @@ LanguageFeed *language_feed_new(const Job *job, int64_t length, int rows)
     f->ahead = f->shape.shifts ? 0 : 1;
     f->ids = mem_new(count * sizeof *f->ids);
     f->labels = mem_new(count * sizeof *f->labels);
+    f->chosen = mem_new(count * sizeof *f->chosen);
     f->rows = rows;
     return f;
 }
@@ -32,7 +33,7 @@ void language_feed_free(LanguageFeed *f)
         return;
     mem_free(f->ids);
     mem_free(f->labels);
-    mem_free(f->logits);
+    mem_free(f->chosen);
     mem_free(f);
 }
 
@@ -79,29 +80,18 @@ Tensor *language_losses(Tape *t, Tensor *logits, Tensor *labels)
     return cross_entropy(t, reshape(t, logits, SHAPE(n[0] * n[1], n[2])), labels, -1);
 }
 
-static int64_t largest(const float *x, int64_t n)
-{
-    int64_t best = 0;
-    for (int64_t i = 1; i < n; i++)
-        if (x[i] > x[best])
-            best = i;
-    return best;
-}
-
 int64_t language_feed_right(LanguageFeed *f, Tape *t, BatchPart part, Tensor *logits, int64_t *answers)
 {
-    int64_t right = 0, vocabulary = f->shape.vocabulary;
+    int64_t right = 0;
     *answers = 0;
-    if (!f->logits)
-        f->logits = mem_new((size_t)(f->rows * f->length * vocabulary) * sizeof *f->logits);
-    tensor_read(t, logits, f->logits);
+    tensor_read(t, nearest(t, logits), f->chosen);
     for (int r = 0; r < part.rows; r++)
         for (int64_t s = 0; s < f->length; s++) {
             int64_t at = label_at(f, part, r, s);
             if (part.batch->marks[at] != MARK_ANSWER)
                 continue;
             ++*answers;
-            right += largest(f->logits + (r * f->length + s) * vocabulary, vocabulary) == part.batch->ids[at];
+            right += f->chosen[r * f->length + s] == part.batch->ids[at];
         }
     return right;
 }
