@@ -19,7 +19,13 @@ zoo_pkg(zoo_deflate libdeflate)
 zoo_pkg(zoo_jpeg libturbojpeg)
 zoo_pkg(zoo_utf8proc libutf8proc)
 zoo_pkg(zoo_pcre2 libpcre2-8)
-zoo_pkg(zoo_sentencepiece sentencepiece)
+
+# sentencepiece by its header and library: the package of Debian 13 has no .pc file.
+find_path(SENTENCEPIECE_INCLUDE sentencepiece_processor.h REQUIRED)
+find_library(SENTENCEPIECE_LIBRARY sentencepiece REQUIRED)
+add_library(zoo_sentencepiece INTERFACE)
+target_include_directories(zoo_sentencepiece INTERFACE ${SENTENCEPIECE_INCLUDE})
+target_link_libraries(zoo_sentencepiece INTERFACE ${SENTENCEPIECE_LIBRARY})
 
 # oneDNN by its header and library: the CMake package of Debian 12 asks for OpenCL's headers, which nothing here needs.
 find_path(DNNL_INCLUDE oneapi/dnnl/dnnl.h REQUIRED)
@@ -41,5 +47,5 @@ endif()
 message(STATUS "zoo: ${CMAKE_C_COMPILER_ID} ${CMAKE_C_COMPILER_VERSION}, ${CMAKE_BUILD_TYPE}, oneDNN ${dnnl_VERSION}, "
                "libyaml ${zoo_yaml_VERSION}, jansson ${zoo_jansson_VERSION}, libzip ${zoo_zip_VERSION}, "
                "turbojpeg ${zoo_jpeg_VERSION}, png ${PNG_VERSION_STRING}, zlib ${ZLIB_VERSION_STRING}, libdeflate ${zoo_deflate_VERSION}, "
-               "utf8proc ${zoo_utf8proc_VERSION}, pcre2 ${zoo_pcre2_VERSION}, sentencepiece ${zoo_sentencepiece_VERSION}, "
+               "utf8proc ${zoo_utf8proc_VERSION}, pcre2 ${zoo_pcre2_VERSION}, "
                "cmocka ${cmocka_version}")

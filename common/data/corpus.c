@@ -1,5 +1,6 @@
 #include "common/data/corpus.h"
 
+#include "common/base/clock.h"
 #include "common/base/memory.h"
 #include "common/base/str.h"
 
@@ -54,6 +55,25 @@ bool corpus_read(const Corpus *c, CorpusPart part, int64_t i, Document *document
              (long long)c->documents[part]);
     *document = (Document){0};
     return c->read(c, part, i, document, e);
+}
+
+CorpusPass corpus_pass(const Corpus *c, CorpusPart part, const char *doing)
+{
+    return (CorpusPass){c, part, doing, clock_seconds()};
+}
+
+void corpus_pass_tell(CorpusPass *pass, int64_t bytes)
+{
+    enum { SILENCE = 5 }; /* seconds */
+    const Corpus *c = pass->corpus;
+    double now = clock_seconds();
+    if (!c->notice || now < pass->told + SILENCE)
+        return;
+    char *line = str_format("%s %s, %s: %lld MB done", pass->doing, c->name, corpus_part_name(pass->part),
+                            (long long)(bytes / 1000000));
+    c->notice(c->notice_user, line);
+    mem_free(line);
+    pass->told = now;
 }
 
 const char *corpus_part_name(CorpusPart part)

@@ -25,6 +25,10 @@ struct Corpus {
     int width, height, channels;     /* images of 0..255, rows of pixels of channels; text has no width */
     uint64_t stamp;                  /* of path, size, time and format of every file: a cache is checked against it */
     bool (*read)(const Corpus *c, CorpusPart part, int64_t i, Document *document, Error *e); /* one thread at a time */
+    /* Gets a line every few seconds while something is made of the whole corpus, once (a vocabulary, a token stream); NULL:
+     * nobody listens. */
+    void (*notice)(void *user, const char *line);
+    void *notice_user;
     void (*close)(Corpus *c); /* gives back `own`; the rest is corpus_close's */
     void *own;                /* the format's own data */
 };
@@ -38,5 +42,16 @@ bool corpus_stamp(Corpus *c, const char *path, Error *e);
 
 /* Reads document i of a part; free it with document_free, also after a failure. The line names the file. */
 bool corpus_read(const Corpus *c, CorpusPart part, int64_t i, Document *document, Error *e);
+
+/* How far a pass over a part is: begin with `doing` ("tokenizing"), then tell after every piece how many bytes are done. */
+typedef struct CorpusPass {
+    const Corpus *corpus;
+    CorpusPart part;
+    const char *doing;
+    double told; /* when the last line went out */
+} CorpusPass;
+
+CorpusPass corpus_pass(const Corpus *c, CorpusPart part, const char *doing);
+void corpus_pass_tell(CorpusPass *pass, int64_t bytes);
 
 const char *corpus_part_name(CorpusPart part); /* train, valid, test */

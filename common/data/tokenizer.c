@@ -46,6 +46,12 @@ Tokenizer *tokenizer_open(const char *name, Error *e)
     return error_null(e, "no tokenizer '%s': expected bytes, characters, words, words:N, a file or a folder", name);
 }
 
+bool tokenizer_takes(const Tokenizer *t, const Corpus *corpus, Error *e)
+{
+    return !corpus->width || t->kind->takes_any_bytes ||
+           error_set(e, "data set %s holds images, which only the tokenizer 'bytes' reads", corpus->name);
+}
+
 void tokenizer_close(Tokenizer *t)
 {
     if (!t)
@@ -87,6 +93,8 @@ static bool read_learned(Tokenizer *t, const char *path)
 /* A vocabulary is counted once and kept beside the token streams. */
 bool tokenizer_learn(Tokenizer *t, const Corpus *corpus, Error *e)
 {
+    if (!tokenizer_takes(t, corpus, e))
+        return false;
     if (t->tokens)
         return true;
     uint64_t stamps[2] = {corpus->stamp, t->stamp};

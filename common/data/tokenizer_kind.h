@@ -34,6 +34,9 @@ struct Tokenizer {
 /* A tokenizer with nothing set but the stamp of its kind's name. */
 Tokenizer *tokenizer_new(const TokenizerKind *kind, void *own);
 
+/* Pixels are no text: only a tokenizer that takes any bytes reads a corpus of images. */
+bool tokenizer_takes(const Tokenizer *t, const Corpus *corpus, Error *e);
+
 /* A `decode`: the tokens' texts, one after the other. */
 void tokenizer_join(const Tokenizer *t, const int64_t *ids, int64_t count, Str *text);
 

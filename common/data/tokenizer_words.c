@@ -60,6 +60,8 @@ static bool words_adopt(Tokenizer *t, Vocabulary *v, Error *e)
 typedef struct Counts {
     Vocabulary *words;
     ARRAY(int64_t) counts;
+    CorpusPass pass;
+    int64_t bytes; /* read */
 } Counts;
 
 static bool count_document(Counts *counts, const Corpus *corpus, int64_t i, Error *e)
@@ -79,6 +81,8 @@ static bool count_document(Counts *counts, const Corpus *corpus, int64_t i, Erro
             *array_add(&counts->counts) = 0;
         counts->counts.items[id]++;
     }
+    counts->bytes += (int64_t)d.size;
+    corpus_pass_tell(&counts->pass, counts->bytes);
     str_free(&repaired);
     document_free(&d);
     return good;
@@ -120,7 +124,7 @@ static Vocabulary *most_frequent(const Counts *counts, int64_t most)
 
 static Vocabulary *words_learn(const Tokenizer *t, const Corpus *corpus, Error *e)
 {
-    Counts counts = {.words = vocabulary_new()};
+    Counts counts = {.words = vocabulary_new(), .pass = corpus_pass(corpus, CORPUS_TRAIN, "counting the words of")};
     bool good = true;
     for (int64_t i = 0; good && i < corpus->documents[CORPUS_TRAIN]; i++)
         good = count_document(&counts, corpus, i, e);

@@ -1,6 +1,7 @@
 #include "common/data/tokens.h"
 
 #include "common/base/place.h"
+#include "common/data/tokenizer_kind.h"
 #include "common/data/tokens_file.h"
 
 #include <errno.h>
@@ -82,6 +83,8 @@ Tokens *tokens_open(const Corpus *corpus, CorpusPart part, const Tokenizer *toke
 {
     if (!corpus->documents[part])
         return error_null(e, "data set %s has no part '%s'", corpus->name, corpus_part_name(part));
+    if (!tokenizer_takes(tokenizer, corpus, e))
+        return NULL;
     uint64_t stamps[2] = {corpus->stamp, tokenizer_stamp(tokenizer)};
     char *name = str_format("%s-%016llx", corpus->name, (unsigned long long)bytes_hash(0, stamps, sizeof stamps));
     char *folder = place_cache(name, e);

@@ -15,6 +15,7 @@ typedef struct Writing {
     ARRAY(int64_t) starts;
     TokenIds ids; /* not yet in the file */
     bool line_ends_count;
+    CorpusPass pass;
 } Writing;
 
 int tokens_width(int64_t vocabulary)
@@ -67,14 +68,15 @@ static size_t piece_of(const Tokenizer *t, const char *text, size_t bytes)
 static bool add_document(Writing *w, const Document *d, Error *e)
 {
     *array_add(&w->starts) = w->end.count + (int64_t)w->ids.count;
-    w->end.bytes += (int64_t)d->size;
     for (size_t at = 0, piece; at < d->size; at += piece) {
         piece = piece_of(w->tokenizer, d->text + at, d->size - at);
         if (!tokenizer_encode(w->tokenizer, d->text + at, piece, &w->ids, e))
             return false;
         count_words(w, d->text + at, piece);
+        w->end.bytes += (int64_t)piece;
         if (w->ids.count >= PIECE)
             add_ids(w);
+        corpus_pass_tell(&w->pass, w->end.bytes);
     }
     return true;
 }
@@ -94,6 +96,7 @@ static void add_end(Writing *w)
 bool tokens_write(const char *path, const Corpus *corpus, CorpusPart part, const Tokenizer *tokenizer, Error *e)
 {
     Writing w = {.tokenizer = tokenizer,
+                 .pass = corpus_pass(corpus, part, "tokenizing"),
                  .line_ends_count = corpus->line_ends_count,
                  .end = {.corpus = corpus->stamp,
                          .tokenizer = tokenizer_stamp(tokenizer),

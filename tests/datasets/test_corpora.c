@@ -186,6 +186,10 @@ static void test_labelled_images(void **state)
     Error e;
     Corpus *c = dataset_corpus("shapes", NULL, &e);
     assert_int_equal(c->width, 24);
+    Tokenizer *characters = tokenizer_open("characters", &e);
+    assert_false(tokenizer_learn(characters, c, &e));
+    assert_string_equal(e.text, "data set shapes holds images, which only the tokenizer 'bytes' reads");
+    tokenizer_close(characters);
     assert_int_equal(c->channels, 3);
     Dataset *d = dataset_open("shapes", NULL, PART_TEST, &e);
     Sample sample = {0};

@@ -12,6 +12,7 @@ typedef struct Opening {
     const LanguageEvalConfig *eval;
     LanguageShape shape;
     const LanguageModel *model;
+    Log *log;  /* NULL: nobody listens */
     int ahead; /* ids at the start of a sequence that are not predicted */
 } Opening;
 
@@ -123,11 +124,20 @@ static bool open_images(const Opening *o, bool train, Error *e)
 
 /* ---- */
 
+static void say(void *log, const char *line)
+{
+    log_line(log, "%s", line);
+}
+
 static bool open_corpus(const Opening *o, bool train, Error *e)
 {
     LanguageData *d = o->data;
     const LanguageDataConfig *c = o->config;
     d->corpus = dataset_corpus(c->set, c->path, e);
+    if (d->corpus && o->log) {
+        d->corpus->notice = say;
+        d->corpus->notice_user = o->log;
+    }
     d->tokenizer = d->corpus ? tokenizer_open(c->tokenizer, e) : NULL;
     if (!d->tokenizer || !tokenizer_learn(d->tokenizer, d->corpus, e) ||
         !vocabulary_fits(o, tokenizer_vocabulary(d->tokenizer), e))
@@ -168,6 +178,7 @@ bool language_data_open(LanguageData *d, const Job *job, bool train, Error *e)
                  .config = s->data,
                  .eval = s->eval,
                  .model = language_model_of(job),
+                 .log = job->log,
                  .shape = language_shape_of(job)};
     *d = (LanguageData){0};
     o.ahead = o.shape.shifts ? 0 : 1;
