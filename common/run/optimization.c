@@ -6,7 +6,7 @@ static const ConfigField rows[] = {
     {CONFIG_NUMBER("lr", OptimizationConfig, lr, .value = "5e-4", .range = "(0, inf)",
                    .help = "highest learning rate")},
     {CONFIG_NUMBER("weight_decay", OptimizationConfig, weight_decay, .value = "0.05", .range = "[0, inf)",
-                   .help = "of parameters with two or more axes; adafactor has none")},
+                   .help = "of parameters with two or more axes; adam, sgd and adafactor add it to the gradient")},
     {CONFIG_NUMBER("momentum", OptimizationConfig, momentum, .value = "0.9", .range = "[0, 1)", .help = "of sgd")},
     {CONFIG_NUMBER("beta1", OptimizationConfig, beta1, .value = "0.9", .range = "[0, 1)", .help = "of adam, adamw")},
     {CONFIG_NUMBER("beta2", OptimizationConfig, beta2, .value = "0.999", .range = "[0, 1)", .help = "of adam, adamw")},

@@ -1,0 +1,81 @@
+/* Variant A as a language model is trained and asked for text (common/hosts/language_model). */
+#include "models/routing/routing.h"
+
+#include <string.h>
+
+Tensor *official_language(Tape *t, Official *m, Tensor *ids, Tensor **aux)
+{
+    Scope s = scope_open(t);
+    Tensor *logits = official_forward(t, m, official_shift(t, ids), ids->shape.dim[1], aux);
+    Tensor *kept[] = {logits, aux ? *aux : NULL};
+    scope_close_n(t, s, kept, 2);
+    return logits;
+}
+
+/* The last rows of 0 followed by ids [B,n], as many as fit the window, on whole blocks: behind them is blank. *known: rows
+ * that are not. */
+static Tensor *blocks_of(Tape *t, const Official *m, Tensor *ids, int64_t *known)
+{
+    const OfficialConfig *c = official_settings(m);
+    int64_t batch = ids->shape.dim[0], n = ids->shape.dim[1], block = c->query_shape[0];
+    int64_t first = MAX(n + 1 - c->max_target_length, 0), length = (n + 1 - first + block - 1) / block * block;
+    int64_t *given = mem_new((size_t)(batch * n) * sizeof *given);
+    int64_t *rows = mem_new((size_t)(batch * length) * sizeof *rows);
+    tensor_read(t, ids, given);
+    *known = n + 1 - first;
+    for (int64_t b = 0; b < batch; b++)
+        for (int64_t i = MAX(1 - first, 0); i < *known; i++)
+            rows[b * length + i] = given[b * n + first + i - 1];
+    Tensor *shifted = tensor_from(t, I64, SHAPE(batch, length), rows);
+    mem_free(given);
+    mem_free(rows);
+    return shifted;
+}
+
+Tensor *official_next(Tape *t, Official *m, Tensor *ids)
+{
+    Scope s = scope_open(t);
+    int64_t known;
+    Tensor *shifted = blocks_of(t, m, ids, &known);
+    Tensor *logits = narrow(t, official_forward(t, m, shifted, known, NULL), 1, known - 1, 1); /* [B,1,V] */
+    logits = reshape(t, contiguous(t, logits), SHAPE(ids->shape.dim[0], tensor_dim(logits, -1)));
+    return scope_close(t, s, logits);
+}
+
+/* ---- For the program */
+
+static void *create(const RoutingConfig *config, Params *params)
+{
+    return official_new(official_config(&config->official), params);
+}
+
+static void destroy(void *network)
+{
+    official_free(network);
+}
+
+/* Our tokenizers have no token for padding (0 is the first byte, or the end of a line), so that every token counts. */
+static LanguageShape shape(const RoutingConfig *config)
+{
+    const OfficialConfig *c = official_config(&config->official);
+    return (LanguageShape){
+        .vocabulary = c->vocab_size, .window = c->max_target_length, .block = c->query_shape[0], .shifts = true};
+}
+
+static Tensor *forward(Tape *t, void *network, Tensor *ids, Tensor **auxiliary)
+{
+    return official_language(t, network, ids, auxiliary);
+}
+
+static Tensor *next(Tape *t, void *network, Tensor *ids)
+{
+    return official_next(t, network, ids);
+}
+
+static void post_step(Tape *t, void *network)
+{
+    official_update_clusters(t, network);
+}
+
+const RoutingModel official_model = {
+    .create = create, .destroy = destroy, .shape = shape, .forward = forward, .next = next, .post_step = post_step};

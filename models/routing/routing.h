@@ -1,0 +1,30 @@
+/* The Routing Transformer: attention whose sparsity is learned by online k-means (Roy, Saffar, Vaswani and Grangier 2021,
+ * TACL, arXiv 2003.05997). Two variants that differ in normalisation, masks, positions and the rule of the means, and share
+ * nothing but the mechanisms of common/attention:
+ *
+ *     official     official.h, the authors' TensorFlow models */
+#pragma once
+#include "common/hosts/language_model/language_model.h"
+#include "models/routing/official.h"
+
+typedef enum RoutingVariant { ROUTING_OFFICIAL } RoutingVariant;
+
+typedef struct RoutingConfig {
+    RoutingVariant variant;
+    OfficialModality official;
+} RoutingConfig;
+
+extern const ConfigTable routing_config_table;
+
+/* What the program asks of a variant; config is a RoutingConfig. The last three may be NULL, as in LanguageModel. */
+typedef struct RoutingModel {
+    void *(*create)(const RoutingConfig *config, Params *params);
+    void (*destroy)(void *network);
+    LanguageShape (*shape)(const RoutingConfig *config);
+    Tensor *(*forward)(Tape *t, void *network, Tensor *ids, Tensor **auxiliary);
+    Tensor *(*next)(Tape *t, void *network, Tensor *ids);
+    void (*before_training)(Tape *t, void *network, Tensor *ids);
+    void (*post_step)(Tape *t, void *network);
+} RoutingModel;
+
+extern const RoutingModel official_model;

@@ -1,0 +1,100 @@
+/* What the Routing Transformer is trained for: predicting the next token of a text, or the next value of an image, by the
+ * workload of common/hosts/language_model. */
+#include "models/routing/golden.h"
+#include "models/routing/routing.h"
+
+extern const Model routing_model;
+
+typedef struct Network {
+    const RoutingModel *model;
+    void *own;
+} Network;
+
+static const RoutingModel *model_of(const RoutingConfig *config)
+{
+    static const RoutingModel *const models[] = {[ROUTING_OFFICIAL] = &official_model};
+    return models[config->variant];
+}
+
+static void *create(const void *config, Params *params)
+{
+    Network *n = mem_new(sizeof *n);
+    n->model = model_of(config);
+    n->own = n->model->create(config, params);
+    return n;
+}
+
+static void destroy(void *network)
+{
+    Network *n = network;
+    if (n)
+        n->model->destroy(n->own);
+    mem_free(n);
+}
+
+static LanguageShape shape(const void *config)
+{
+    return model_of(config)->shape(config);
+}
+
+static Tensor *forward(Tape *t, const void *network, Tensor *ids, Tensor **auxiliary)
+{
+    const Network *n = network;
+    return n->model->forward(t, n->own, ids, auxiliary);
+}
+
+/* Without a way of its own, a variant takes texts of any length. */
+static Tensor *next(Tape *t, const void *network, Tensor *ids)
+{
+    const Network *n = network;
+    if (n->model->next)
+        return n->model->next(t, n->own, ids);
+    Scope s = scope_open(t);
+    Tensor *auxiliary = NULL, *logits = forward(t, network, ids, &auxiliary);
+    Tensor *last = contiguous(t, narrow(t, logits, 1, tensor_dim(logits, 1) - 1, 1)); /* [B,1,V] */
+    return scope_close(t, s, reshape(t, last, SHAPE(tensor_dim(last, 0), tensor_dim(last, 2))));
+}
+
+static void before_training(Tape *t, void *network, Tensor *ids)
+{
+    Network *n = network;
+    if (n->model->before_training)
+        n->model->before_training(t, n->own, ids);
+}
+
+static void post_step(Tape *t, void *network)
+{
+    Network *n = network;
+    if (n->model->post_step)
+        n->model->post_step(t, n->own);
+}
+
+/* One sequence without values: counts parameters and multiply-adds. */
+static void trace(Tape *t, const void *network, const void *config)
+{
+    Tensor *auxiliary = NULL;
+    forward(t, network, tensor_from(t, I64, SHAPE(1, shape(config).window), NULL), &auxiliary);
+    tape_reset(t);
+}
+
+static const LanguageModel language_model = {
+    .shape = shape,
+    .vocabulary_key = "vocab_size (or num_tokens)",
+    .window_key = "max_target_length (or max_seq_len)",
+    .forward = forward,
+    .next = next,
+    .before_training = before_training,
+    .post_step = post_step,
+};
+
+const Model routing_model = {
+    .name = "routing",
+    .title = "Routing Transformer",
+    .config = &routing_config_table,
+    .create = create,
+    .destroy = destroy,
+    .trace = trace,
+    .workload = &language_model_workload,
+    .workload_hooks = &language_model,
+    .golden = routing_golden,
+};
