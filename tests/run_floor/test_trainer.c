@@ -75,6 +75,7 @@ static void counter_open(Counter *c, const Backend *backend)
                      .epochs = EPOCHS,
                      .steps = STEPS,
                      .unit = "weights",
+                     .measure = {.name = "weight"},
                      .params = c->params,
                      .optimizer = optimizer_new(&(OptimizerOptions){.kind = OPTIMIZER_SGD}, c->params),
                      .learning_rate = learning_rate,
