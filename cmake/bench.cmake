@@ -1,8 +1,9 @@
 # Our side of the benches: bench/*.c are one program each, build/<preset>/bench/<name>, made by the target `bench` (or
 # `checks`, whose smoke test runs them). One that is called like a model is linked with it.
 list(REVERSE ZOO_FLOORS)
-add_library(zoo_bench STATIC EXCLUDE_FROM_ALL bench/side/side.c bench/side/peak.c)
+add_library(zoo_bench STATIC EXCLUDE_FROM_ALL bench/side/side.c bench/side/peak.c bench/side/classifier.c)
 target_link_libraries(zoo_bench PUBLIC ${ZOO_FLOORS})
+target_compile_definitions(zoo_bench PUBLIC ZOO_ROOT="${PROJECT_SOURCE_DIR}")
 list(REVERSE ZOO_FLOORS)
 file(GLOB sources CONFIGURE_DEPENDS ${PROJECT_SOURCE_DIR}/bench/*.c)
 add_custom_target(bench)
@@ -12,7 +13,6 @@ foreach(source ${sources})
     if(TARGET zoo_model_${name})
         target_link_libraries(bench_${name} PRIVATE zoo_model_${name})
     endif()
-    target_compile_definitions(bench_${name} PRIVATE ZOO_ROOT="${PROJECT_SOURCE_DIR}")
     target_link_libraries(bench_${name} PRIVATE zoo_bench)
     set_target_properties(bench_${name} PROPERTIES OUTPUT_NAME ${name} RUNTIME_OUTPUT_DIRECTORY ${PROJECT_BINARY_DIR}/bench)
     add_dependencies(bench bench_${name})

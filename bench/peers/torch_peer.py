@@ -21,31 +21,24 @@ def autocast(words):
     return torch.autocast("cpu", torch.bfloat16) if is_bf16(words) else contextlib.nullcontext()
 
 
-class CrossVit:
-    """timm's model with our weights. Training: forward, loss, backward and AdamW (the fused one, its fastest); bf16: as
-    PyTorch means it, by autocast."""
-
-    MODELS = {"tiny": "crossvit_tiny_240", "small": "crossvit_small_240", "base": "crossvit_base_240"}
+class Classifier:
+    """A network with our weights. Training: forward, loss, backward and a step of the optimizer (the fused one, its fastest);
+    bf16: as PyTorch means it, by autocast."""
 
     def __init__(self, inputs, words):
-        import timm
-        self.model = timm.create_model(self.MODELS[words["config"]])
-        self.our_names = {self.timm_name(name[6:]): name[6:] for name in inputs if name.startswith("param/")}
+        self.model = self.build(words)
+        self.our_names = {self.their_name(name[6:]): name[6:] for name in inputs if name.startswith("param/")}
         self.model.load_state_dict({name: inputs[f"param/{ours}"] for name, ours in self.our_names.items()})
         self.x, self.labels = inputs["x"], inputs["labels"]
         self.training = words["mode"] == "train"
         self.words = words
         self.model.train(self.training)
         self.forward = compiled(self.model)
-        matrices = [p for p in self.model.parameters() if p.ndim >= 2]
-        rest = [p for p in self.model.parameters() if p.ndim < 2]
-        self.optimizer = torch.optim.AdamW([{"params": matrices, "weight_decay": 0.05}, {"params": rest, "weight_decay": 0}],
-                                           lr=1e-5, fused=True)
+        self.optimizer = self.build_optimizer()
 
     @staticmethod
-    def timm_name(name):
-        """pos_embed.0 -> pos_embed_0, cls_token.0 -> cls_token_0"""
-        return name.replace(".", "_") if name.startswith(("pos_embed.", "cls_token.")) else name
+    def their_name(name):
+        return name
 
     def forward_backward(self):
         self.optimizer.zero_grad(set_to_none=True)
@@ -71,6 +64,38 @@ class CrossVit:
         loss = self.forward_backward()
         return {"loss": loss.detach()} | {f"grad/{self.our_names[name]}": p.grad
                                           for name, p in self.model.named_parameters()}
+
+
+class CrossVit(Classifier):
+    """timm's model, AdamW."""
+
+    MODELS = {"tiny": "crossvit_tiny_240", "small": "crossvit_small_240", "base": "crossvit_base_240"}
+
+    def build(self, words):
+        import timm
+        return timm.create_model(self.MODELS[words["config"]])
+
+    def build_optimizer(self):
+        matrices = [p for p in self.model.parameters() if p.ndim >= 2]
+        rest = [p for p in self.model.parameters() if p.ndim < 2]
+        return torch.optim.AdamW([{"params": matrices, "weight_decay": 0.05}, {"params": rest, "weight_decay": 0}], lr=1e-5,
+                                 fused=True)
+
+    @staticmethod
+    def their_name(name):
+        """pos_embed.0 -> pos_embed_0, cls_token.0 -> cls_token_0"""
+        return name.replace(".", "_") if name.startswith(("pos_embed.", "cls_token.")) else name
+
+
+class NiNformer(Classifier):
+    """A plain writing of the authors' network, Adam."""
+
+    def build(self, words):
+        import ninformer
+        return ninformer.NiNformer()
+
+    def build_optimizer(self):
+        return torch.optim.Adam(self.model.parameters(), lr=1e-5, fused=True)
 
 
 class Attention:
@@ -165,7 +190,7 @@ class Elementwise:
         return {"y": y.detach()} | {f"grad/{name}": x.grad for name, x in self.wanted.items()}
 
 
-CASES = {"crossvit": CrossVit, "attention": Attention, "linear": Linear, "elementwise": Elementwise}
+CASES = {"crossvit": CrossVit, "ninformer": NiNformer, "attention": Attention, "linear": Linear, "elementwise": Elementwise}
 
 
 def prepare(folder, words):

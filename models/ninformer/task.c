@@ -1,8 +1,9 @@
 /* What the model is trained for: classifying images, by the workload of common/hosts/classification (data, augmentation,
  * loss, schedule, metrics, report). A paper about something else brings a Workload of its own (common/run/model.h). */
+#include "models/ninformer/task.h"
+
 #include "common/hosts/classification/classification.h"
 #include "models/ninformer/golden.h"
-#include "models/ninformer/task.h"
 
 static void *create(const void *config, Params *params)
 {

@@ -1,10 +1,10 @@
 /* What the model is trained for: classifying images, by the workload of common/hosts/classification (data, augmentation,
  * loss, schedule, metrics, report). A paper about something else brings a Workload of its own (common/run/model.h). */
+#include "models/skeleton/task.h"
+
 #include "common/hosts/classification/classification.h"
 #include "models/skeleton/golden.h"
 #include "models/skeleton/skeleton.h"
-
-extern const Model skeleton_model;
 
 static void *create(const void *config, Params *params)
 {
