@@ -20,7 +20,7 @@ zoo_pkg(zoo_jpeg libturbojpeg)
 zoo_pkg(zoo_utf8proc libutf8proc)
 zoo_pkg(zoo_pcre2 libpcre2-8)
 
-# sentencepiece by its header and library: the package of Debian 13 has no .pc file.
+# sentencepiece by its header and library: its .pc file on Debian 13 asks for protobuf's, which nothing here needs.
 find_path(SENTENCEPIECE_INCLUDE sentencepiece_processor.h REQUIRED)
 find_library(SENTENCEPIECE_LIBRARY sentencepiece REQUIRED)
 add_library(zoo_sentencepiece INTERFACE)

@@ -57,6 +57,8 @@ bool text_file_size(TextFile file, size_t *size, Error *e)
     bool good = true;
     if (file.member)
         good = zip_member(&map, file.member, size, NULL, e) || error_prefix(e, "%s", file.path);
+    else if (map.size >= 4 && memcmp(map.bytes, "PK\3\4", 4) == 0)
+        good = error_set(e, "%s: a zip archive, not text: unpack it", file.path);
     else
         *size = is_gzip(&map) ? gzip_said_size(&map) : map.size;
     file_unmap(&map);

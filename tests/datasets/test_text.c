@@ -127,6 +127,9 @@ static void test_refusals(void **state)
     assert_non_null(strstr(e.text, "holds no text"));
     assert_null(dataset_open("text", file, PART_TRAIN, &e));
     assert_string_equal(e.text, "data set text holds no labelled images");
+    write_text(folder, "text", "PK\3\4 and so on");
+    assert_null(dataset_corpus("text", file, &e));
+    assert_non_null(strstr(e.text, "a zip archive, not text: unpack it"));
     write_text(folder, "text", "a\nb\n");
     assert_null(dataset_corpus("text", file, &e));
     assert_non_null(strstr(e.text, "4 bytes of text, too few to hold a tenth out"));
