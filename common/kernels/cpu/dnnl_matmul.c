@@ -37,8 +37,9 @@ static void build_product(Plan *plan, const PlanKey *key)
 typedef struct Product {
     Matrix a, b, c;
     const float *bias;
-    int64_t step_items, step_rows, row_tasks;
-    Plan *full, *last; /* the last task of the batch, or of an item, may be smaller */
+    int64_t step_items;
+    RowCut cut;
+    Plan *full, *last; /* the last task of the batch, or the last piece of an item, may be smaller */
     Place weight, last_weight;
 } Product;
 
@@ -59,24 +60,71 @@ static Plan *product_plan(const Exec *exec, const Product *p, bool packed, bool 
     return plan_get(exec, &key);
 }
 
-static void product_task(void *context, int64_t index, int thread)
+enum { SIX = 6, SIXES = 48 };
+
+static bool sums_in_sixes(void)
 {
-    const Product *p = context;
-    int64_t item = index / p->row_tasks * p->step_items, row = index % p->row_tasks * p->step_rows;
-    bool full = item + p->step_items <= p->c.key.batch && row + p->step_rows <= p->c.key.rows;
+    dnnl_cpu_isa_t isa = dnnl_get_effective_cpu_isa(), avx2 = dnnl_cpu_isa_avx2, avx512 = dnnl_cpu_isa_avx512_core;
+    return (isa & avx2) == avx2 && (isa & avx512) != avx512;
+}
+
+/* Up to a size that is summed in sixes throughout. */
+static int64_t rounded_up(int64_t rows)
+{
+    int64_t unit = rows <= SIXES ? SIX : SIXES;
+    return (rows + unit - 1) / unit * unit;
+}
+
+RowCut row_cut(int64_t rows, int64_t tile, bool overwrites)
+{
+    RowCut cut = {.rows = rows, .tile = tile, .sixes = overwrites && sums_in_sixes()};
+    if (cut.sixes && rows < SIX)
+        return (RowCut){.rows = rows, .tile = rows, .tasks = 1};
+    if (cut.sixes) {
+        int64_t unit = rows >= SIXES ? SIXES : SIX;
+        cut.tile = MIN(rounded_up(tile), rows / unit * unit);
+        cut.tasks = rows / cut.tile;
+        cut.last = rounded_up(rows % cut.tile) % cut.tile;
+        return cut;
+    }
+    while (cut.tile < rows && (cut.tile <= 1 || rows % cut.tile == 1))
+        cut.tile++;
+    cut.tasks = (rows + cut.tile - 1) / cut.tile;
+    cut.last = rows % cut.tile;
+    return cut;
+}
+
+int row_pieces(const RowCut *cut, int64_t task, RowPiece pieces[static 2])
+{
+    int64_t first = task * cut->tile, rest = cut->rows - first - cut->tile;
+    pieces[0] = (RowPiece){first, MIN(cut->tile, cut->rows - first)};
+    if (!cut->sixes || rest <= 0 || rest >= cut->tile)
+        return 1;
+    int64_t rows = rounded_up(rest);
+    pieces[1] = (RowPiece){cut->rows - rows, rows};
+    return 2;
+}
+
+static void product_piece(const Product *p, int64_t item, RowPiece piece, int thread)
+{
+    bool full = item + p->step_items <= p->c.key.batch && piece.rows == p->cut.tile;
     Place weight = full ? p->weight : p->last_weight;
     if (!weight.memory)
         weight.data = matrix_at(&p->b, item, 0);
-    Place places[] = {
-        {matrix_at(&p->a, item, row), NULL}, weight, {matrix_at(&p->c, item, row), NULL}, {p->bias, NULL}};
+    Place places[] = {{matrix_at(&p->a, item, piece.first), NULL},
+                      weight,
+                      {matrix_at(&p->c, item, piece.first), NULL},
+                      {p->bias, NULL}};
     plan_run(full ? p->full : p->last, thread, places);
 }
 
-int64_t row_tile(int64_t m, int64_t rows)
+static void product_task(void *context, int64_t index, int thread)
 {
-    while (rows < m && (rows <= 1 || m % rows == 1))
-        rows++;
-    return rows;
+    const Product *p = context;
+    RowPiece pieces[2];
+    int count = row_pieces(&p->cut, index % p->cut.tasks, pieces);
+    for (int i = 0; i < count; i++)
+        product_piece(p, index / p->cut.tasks * p->step_items, pieces[i], thread);
 }
 
 /* c (+)= a b + bias. With `weight`, b is a view of it and is packed as `use`. */
@@ -87,17 +135,17 @@ static void product_into(const Exec *exec, Matrix a, Matrix b, Matrix c, const f
     int64_t batch = c.key.batch, m = c.key.rows;
     double flops_of_row = 2. * (double)c.key.columns * (double)b.key.rows;
     p.step_items = task_units(batch, flops_of_row * (double)m);
-    p.step_rows = p.step_items > 1 ? m : row_tile(m, task_units(m, flops_of_row));
-    p.row_tasks = (m + p.step_rows - 1) / p.step_rows;
-    int64_t item_tasks = (batch + p.step_items - 1) / p.step_items;
-    int64_t last_items = batch - (item_tasks - 1) * p.step_items, last_rows = m - (p.row_tasks - 1) * p.step_rows;
-    p.full = product_plan(exec, &p, weight != NULL, add, p.step_items, p.step_rows);
-    p.last = product_plan(exec, &p, weight != NULL, add, last_items, last_rows);
+    p.cut =
+        p.step_items > 1 ? (RowCut){.rows = m, .tile = m, .tasks = 1} : row_cut(m, task_units(m, flops_of_row), !add);
+    int64_t item_tasks = (batch + p.step_items - 1) / p.step_items,
+            last_items = batch - (item_tasks - 1) * p.step_items;
+    p.full = product_plan(exec, &p, weight != NULL, add, p.step_items, p.cut.tile);
+    p.last = product_plan(exec, &p, weight != NULL, add, last_items, p.cut.last ? p.cut.last : p.cut.tile);
     if (weight) {
         p.weight = weight_place(exec, p.full, use, weight, WORK_WEIGHT);
         p.last_weight = p.last == p.full ? p.weight : weight_place(exec, p.last, use, weight, WORK_WEIGHT_LAST);
     }
-    tasks_run(exec, item_tasks * p.row_tasks, flops_of_row * (double)m * (double)batch, product_task, &p);
+    tasks_run(exec, item_tasks * p.cut.tasks, flops_of_row * (double)m * (double)batch, product_task, &p);
 }
 
 /* The first columns of a batch of matrices. */
@@ -186,17 +234,17 @@ static void linear_input_gradient(const Exec *exec, int64_t m, int64_t n, int64_
             PACK_LINEAR_INPUT);
 }
 
-RowProduct row_product_new(const Exec *exec, int64_t m, int64_t n, int64_t k, int64_t tile, Rows x, const Weight *w,
+RowProduct row_product_new(const Exec *exec, const RowCut *cut, int64_t n, int64_t k, Rows x, const Weight *w,
                            const float *bias, Rows y)
 {
     Rows stored = {(void *)w->data, w->stride, F32};
-    Product p = {.a = matrix_of(tile, k, x, false),
+    Product p = {.a = matrix_of(cut->tile, k, x, false),
                  .b = matrix_of(k, n, stored, true),
-                 .c = matrix_of(tile, n, y, false),
+                 .c = matrix_of(cut->tile, n, y, false),
                  .bias = bias};
-    RowProduct made = {.bias = bias, .tile = tile};
+    RowProduct made = {.bias = bias, .tile = cut->tile};
     for (int i = 0; i < 2; i++) {
-        made.plan[i] = product_plan(exec, &p, true, false, 1, i == 0 || m % tile == 0 ? MIN(tile, m) : m % tile);
+        made.plan[i] = product_plan(exec, &p, true, false, 1, i && cut->last ? cut->last : cut->tile);
         Place place = weight_place(exec, made.plan[i], PACK_LINEAR, w, WORK_WEIGHT);
         made.memory[i] = place.memory;
         made.weight[i] = place.data;

@@ -12,14 +12,14 @@ enum {
     TILES = 8               /* a multiple of it, so that two, four or eight threads get the same share */
 };
 
-static int64_t rows_of_tile(const Chain *c)
+static RowCut cut_rows(const Chain *c)
 {
     int64_t widest = c->in > c->width ? c->in : c->width;
     int64_t most = TILE_BYTES / (int64_t)sizeof(float) / (c->out > widest ? c->out : widest);
     most = most < TILE_ROWS ? TILE_ROWS : most;
     int64_t tiles = ((c->rows + most - 1) / most + TILES - 1) / TILES * TILES;
     int64_t rows = tiles ? (c->rows + tiles - 1) / tiles : 0;
-    return row_tile(c->rows, rows < TILE_ROWS ? TILE_ROWS : rows);
+    return row_cut(c->rows, rows < TILE_ROWS ? TILE_ROWS : rows, true);
 }
 
 /* Of a thread: the normalised rows, up's results where they are not kept, f's results. */
@@ -48,13 +48,13 @@ static Rooms rooms_of(const Chain *c, int64_t tile, char *memory)
 
 static size_t forward_scratch(const Exec *exec, const Chain *c)
 {
-    return (size_t)exec->threads * rooms_of(c, rows_of_tile(c), NULL).bytes;
+    return (size_t)exec->threads * rooms_of(c, cut_rows(c).tile, NULL).bytes;
 }
 
 typedef struct Job {
     const Chain *c;
     RowProduct up, down;
-    int64_t tile;
+    RowCut cut;
     char *scratch;
     size_t each; /* bytes of a thread's rooms */
     Rows x, hidden, y;
@@ -78,13 +78,11 @@ static Rows prepared(const Exec *one, const Job *j, int64_t first, int64_t rows,
     return room;
 }
 
-static void forward_tile(void *context, int64_t index, int thread)
+static void forward_rows(const Job *j, int64_t first, int64_t rows, int thread)
 {
-    const Job *j = context;
     const Chain *c = j->c;
     const Exec one = {.threads = 1};
-    int64_t first = index * j->tile, rows = least(j->tile, c->rows - first);
-    Rooms r = rooms_of(c, j->tile, j->scratch + (size_t)thread * j->each);
+    Rooms r = rooms_of(c, j->cut.tile, j->scratch + (size_t)thread * j->each);
     Rows from = prepared(&one, j, first, rows, r.normal), y = rows_from(j->y, first);
     if (!c->down) {
         row_product_run(&j->up, rows, from, y, thread);
@@ -94,6 +92,15 @@ static void forward_tile(void *context, int64_t index, int thread)
     row_product_run(&j->up, rows, from, hidden, thread);
     LEVEL(elementwise_kernels).unary(&one, c->f, rows, c->width, hidden, r.active);
     row_product_run(&j->down, rows, r.active, y, thread);
+}
+
+static void forward_task(void *context, int64_t index, int thread)
+{
+    const Job *j = context;
+    RowPiece pieces[2];
+    int count = row_pieces(&j->cut, index, pieces);
+    for (int i = 0; i < count; i++)
+        forward_rows(j, pieces[i].first, pieces[i].rows, thread);
 }
 
 /* A weight that is no parameter is packed for this call alone. */
@@ -111,25 +118,25 @@ static void forward(const Exec *exec, const Chain *c, Rows x, Rows hidden, float
         return;
     struct Packed *own[2] = {NULL, NULL};
     Job j = {.c = c,
-             .tile = rows_of_tile(c),
+             .cut = cut_rows(c),
              .scratch = exec->scratch,
              .x = x,
              .hidden = hidden,
              .y = y,
              .mean = mean,
              .rstd = rstd};
-    Rooms r = rooms_of(c, j.tile, exec->scratch);
+    Rooms r = rooms_of(c, j.cut.tile, exec->scratch);
     j.each = r.bytes;
     Weight up = packable(c->up, &own[0]);
     Rows from = c->gamma || x.type != c->inner ? r.normal : x;
-    j.up = row_product_new(exec, c->rows, c->width, c->in, j.tile, from, &up, c->up_bias,
+    j.up = row_product_new(exec, &j.cut, c->width, c->in, from, &up, c->up_bias,
                            c->down ? hidden.data ? hidden : r.hidden : y);
     if (c->down) {
         Weight down = packable(c->down, &own[1]);
-        j.down = row_product_new(exec, c->rows, c->out, c->width, j.tile, r.active, &down, c->down_bias, y);
+        j.down = row_product_new(exec, &j.cut, c->out, c->width, r.active, &down, c->down_bias, y);
     }
     double flops = 2.0 * (double)c->rows * (double)c->width * (double)(c->in + (c->down ? c->out : 0));
-    tasks_run(exec, (c->rows + j.tile - 1) / j.tile, flops, forward_tile, &j);
+    tasks_run(exec, j.cut.tasks, flops, forward_task, &j);
     packed_free(&own[0]);
     packed_free(&own[1]);
 }
