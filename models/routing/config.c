@@ -2,7 +2,8 @@
 
 static const ConfigField rows[] = {
     {CONFIG_VARIANT("variant", RoutingConfig, variant,
-                    CONFIG_CHOICES(CONFIG_CHOICE("official", RoutingConfig, official, &official_config_table)),
+                    CONFIG_CHOICES(CONFIG_CHOICE("official", RoutingConfig, official, &official_config_table),
+                                   CONFIG_CHOICE("lucidrains", RoutingConfig, lucidrains, &lucidrains_language_table)),
                     .value = "official", .help = "whose Routing Transformer; the other keys are its own")},
 };
 

@@ -2,16 +2,19 @@
  * TACL, arXiv 2003.05997). Two variants that differ in normalisation, masks, positions and the rule of the means, and share
  * nothing but the mechanisms of common/attention:
  *
- *     official     official.h, the authors' TensorFlow models */
+ *     official     official.h, the authors' TensorFlow models
+ *     lucidrains   lucidrains.h, the PyTorch package routing_transformer */
 #pragma once
 #include "common/hosts/language_model/language_model.h"
+#include "models/routing/lucidrains.h"
 #include "models/routing/official.h"
 
-typedef enum RoutingVariant { ROUTING_OFFICIAL } RoutingVariant;
+typedef enum RoutingVariant { ROUTING_OFFICIAL, ROUTING_LUCIDRAINS } RoutingVariant;
 
 typedef struct RoutingConfig {
     RoutingVariant variant;
     OfficialModality official;
+    LucidrainsConfig lucidrains;
 } RoutingConfig;
 
 extern const ConfigTable routing_config_table;
@@ -27,4 +30,4 @@ typedef struct RoutingModel {
     void (*post_step)(Tape *t, void *network);
 } RoutingModel;
 
-extern const RoutingModel official_model;
+extern const RoutingModel official_model, lucidrains_model;

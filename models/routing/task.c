@@ -12,7 +12,8 @@ typedef struct Network {
 
 static const RoutingModel *model_of(const RoutingConfig *config)
 {
-    static const RoutingModel *const models[] = {[ROUTING_OFFICIAL] = &official_model};
+    static const RoutingModel *const models[] = {
+        [ROUTING_OFFICIAL] = &official_model, [ROUTING_LUCIDRAINS] = &lucidrains_model};
     return models[config->variant];
 }
 

@@ -1,0 +1,46 @@
+/* Variant B as the program trains it (common/hosts/language_model). */
+#include "models/routing/routing.h"
+
+static void *create(const RoutingConfig *config, Params *params)
+{
+    Lucidrains *m = lucidrains_new(&config->lucidrains, params);
+    lucidrains_repeat_names(params, 0, 0, 2, (const char *const[]){"net.net", "base_net"}); /* AutoregressiveWrapper */
+    return m;
+}
+
+static void destroy(void *network)
+{
+    lucidrains_free(network);
+}
+
+/* The window is the longest text that padding does not make longer than max_seq_len. */
+static LanguageShape shape(const RoutingConfig *config)
+{
+    const LucidrainsConfig *c = &config->lucidrains;
+    int64_t block = lucidrains_block(c);
+    return (LanguageShape){.vocabulary = c->num_tokens,
+                           .window = c->max_seq_len / block * block,
+                           .block = block,
+                           .pads = c->ignore_index == 0};
+}
+
+/* The authors move the means after every backward pass: that of the forward before this one is over. */
+static Tensor *forward(Tape *t, void *network, Tensor *ids, Tensor **auxiliary)
+{
+    if (tape_training(t))
+        lucidrains_update_means(t, network);
+    return lucidrains_padded(t, network, &(LucidrainsInput){.tokens = ids}, auxiliary);
+}
+
+static void post_step(Tape *t, void *network)
+{
+    lucidrains_update_means(t, network);
+}
+
+const RoutingModel lucidrains_model = {
+    .create = create,
+    .destroy = destroy,
+    .shape = shape,
+    .forward = forward,
+    .post_step = post_step,
+};

@@ -1,0 +1,467 @@
+/* Variant B: what must hold of the mathematics whatever the weights, and what a config may say. Its numbers are held against
+ * the authors' package by the golden files (tests/scripts/golden.sh). */
+#include "models/routing/lucidrains.h"
+
+#include "common/base/memory.h"
+#include "common/nn/optimizer.h"
+
+#include "run_floor/scratch.h"
+
+#include <math.h>
+#include <stdio.h>
+
+enum { VOCABULARY = 11, LENGTH = 24, BATCH = 3 };
+
+#define SMALL "num_tokens: 11, dim: 18, depth: 2, max_seq_len: 24, heads: 3, dim_head: 6"
+
+/* A network of a config in flow YAML, with a tape and tokens to read. */
+typedef struct Fixture {
+    LucidrainsConfig config;
+    Params *params;
+    Lucidrains *model;
+    Tape *tape;
+    int64_t tokens[BATCH * LENGTH];
+} Fixture;
+
+static bool bind(const char *keys, LucidrainsConfig *config, Error *e)
+{
+    char text[512];
+    snprintf(text, sizeof text, "{%s, %s}", SMALL, keys);
+    Node *node = node_from_flow_yaml(text, "test", e);
+    assert_non_null(node);
+    bool good = config_bind(&lucidrains_config_table, node, config, e);
+    node_free(node);
+    return good;
+}
+
+static Fixture make(const char *keys)
+{
+    Error e;
+    Fixture f = {0};
+    const Backend *backend = cpu_backend(&e);
+    if (!bind(keys, &f.config, &e))
+        fail_msg("%s", e.text);
+    f.params = params_new();
+    f.model = lucidrains_new(&f.config, f.params);
+    params_allocate(f.params, true, 1, backend);
+    f.tape = tape_new(&(TapeOptions){.device = DEVICE_CPU, .backend = backend, .threads = 1});
+    Random random = random_at(1, STREAM_DATA, 0, 0);
+    for (int i = 0; i < BATCH * LENGTH; i++)
+        f.tokens[i] = 1 + random_integer(&random, VOCABULARY - 1);
+    return f;
+}
+
+static void drop(Fixture *f)
+{
+    tape_free(f->tape);
+    lucidrains_free(f->model);
+    params_free(f->params);
+    config_free(&lucidrains_config_table, &f->config);
+}
+
+static LucidrainsInput input_of(Fixture *f)
+{
+    return (LucidrainsInput){.tokens = tensor_from(f->tape, I64, SHAPE(BATCH, LENGTH), f->tokens)};
+}
+
+typedef float Logits[BATCH][LENGTH][VOCABULARY];
+
+static void read_logits(Fixture *f, const uint8_t *mask, Logits out)
+{
+    Region before = region_open(f->tape, EVAL, NO_GRAD);
+    LucidrainsInput in = input_of(f);
+    Tensor *aux;
+    in.mask = mask ? tensor_from(f->tape, U8, SHAPE(BATCH, LENGTH), mask) : NULL;
+    tensor_read(f->tape, lucidrains_forward(f->tape, f->model, &in, &aux), out);
+    tape_reset(f->tape);
+    region_close(f->tape, before);
+}
+
+/* The largest difference of the rows first .. last-1. */
+static float furthest(Logits a, Logits b, int first, int last)
+{
+    float most = 0;
+    for (int s = 0; s < BATCH; s++)
+        for (int n = first; n < last; n++)
+            for (int v = 0; v < VOCABULARY; v++)
+                most = fmaxf(most, fabsf(a[s][n][v] - b[s][n][v]));
+    return most;
+}
+
+static int64_t parameters_of(const char *keys)
+{
+    Error e;
+    LucidrainsConfig c;
+    if (!bind(keys, &c, &e))
+        fail_msg("%s", e.text);
+    Params *p = params_new();
+    Lucidrains *m = lucidrains_new(&c, p);
+    int64_t count = params_elements(p);
+    lucidrains_free(m);
+    params_free(p);
+    config_free(&lucidrains_config_table, &c);
+    return count;
+}
+
+/* ---- */
+
+static void has_the_parameters_of_the_equations(void **state)
+{
+    (void)state;
+    int64_t v = VOCABULARY, c = 18, heads = 3, d = 6, width = heads * d, emb = 5;
+    int64_t feed_forward = 4 * c * c + 4 * c + 4 * c * c + c, norms = 4 * c;
+    int64_t routing = 3 * c * width, local = 3 * (c * width + width) + c * width;
+    int64_t ends = v * c + 2 * c + v * c + v;
+    assert_int_equal(parameters_of("causal: true, window_size: 8"), ends + 2 * (routing + feed_forward + norms));
+    assert_int_equal(parameters_of("window_size: 8"), ends + 2 * (routing + c * width + feed_forward + norms));
+    assert_int_equal(parameters_of("window_size: 8, n_local_attn_heads: 3"), ends + 2 * (local + feed_forward + norms));
+    assert_int_equal(parameters_of("causal: true, window_size: 8, num_mem_kv: 2, weight_tie: true"),
+                     ends + routing + 2 * heads * 3 * 2 * d + feed_forward + 2 * norms);
+    assert_int_equal(parameters_of("causal: true, window_size: 8, emb_dim: 5, tie_embedding: true, use_rezero: true"),
+                     v * emb + emb * c + c + c * emb + emb + 2 * emb + 2 * (routing + feed_forward + 2));
+    assert_int_equal(parameters_of("causal: true, window_size: 8, ff_glu: true, use_scale_norm: true"),
+                     ends + 2 * (routing + feed_forward + 4 * c * c + 4 * c + 2));
+}
+
+/* How far the rows before the last token move when that token changes. */
+static float moved_by_the_future(const char *keys)
+{
+    static Logits before, after;
+    Fixture f = make(keys);
+    read_logits(&f, NULL, before);
+    for (int s = 0; s < BATCH; s++)
+        f.tokens[s * LENGTH + LENGTH - 1] = 1 + f.tokens[s * LENGTH + LENGTH - 1] % (VOCABULARY - 1);
+    read_logits(&f, NULL, after);
+    assert_true(furthest(before, after, LENGTH - 1, LENGTH) > 1e-4f);
+    float moved = furthest(before, after, 0, LENGTH - 1);
+    drop(&f);
+    return moved;
+}
+
+/* With local heads, and where every token is a member of the one cluster. */
+static void a_causal_model_does_not_see_the_future(void **state)
+{
+    (void)state;
+    assert_true(moved_by_the_future("causal: true, window_size: 8, n_local_attn_heads: 3") == 0);
+    assert_true(moved_by_the_future("causal: true, window_size: 24, shared_qk: true") < 1e-6f);
+    assert_true(moved_by_the_future("causal: true, window_size: 24, shared_qk: false, shift_tokens: true") < 1e-6f);
+    assert_true(moved_by_the_future("causal: false, window_size: 24") > 1e-4f);
+}
+
+/* The content of padding reaches no real token where all are members. */
+static void padding_is_not_seen(void **state)
+{
+    (void)state;
+    static Logits before, after;
+    enum { REAL = 17 };
+    uint8_t mask[BATCH * LENGTH];
+    for (int i = 0; i < BATCH * LENGTH; i++)
+        mask[i] = i % LENGTH < REAL;
+    Fixture f = make("window_size: 24, n_local_attn_heads: 1, local_attn_window_size: 8");
+    read_logits(&f, mask, before);
+    for (int i = 0; i < BATCH * LENGTH; i++)
+        f.tokens[i] = mask[i] ? f.tokens[i] : 0;
+    read_logits(&f, mask, after);
+    assert_true(furthest(before, after, 0, REAL) < 1e-6f);
+    assert_true(furthest(before, after, REAL, LENGTH) > 1e-4f);
+    read_logits(&f, NULL, after);
+    assert_true(furthest(before, after, 0, REAL) > 1e-4f);
+    drop(&f);
+}
+
+/* ---- The means */
+
+/* The squares of the means, least and most. */
+static void lengths_of_means(const Tensor *means, float *least, float *most)
+{
+    int64_t width = tensor_dim(means, -1);
+    *least = INFINITY;
+    *most = 0;
+    for (int64_t i = 0; i < tensor_count(means); i += width) {
+        float sum = 0;
+        for (int64_t j = 0; j < width; j++)
+            sum += ((float *)means->data)[i + j] * ((float *)means->data)[i + j];
+        *least = fminf(*least, sum);
+        *most = fmaxf(*most, sum);
+    }
+}
+
+static float distance(const Tensor *x, const float *y)
+{
+    float sum = 0;
+    for (int64_t i = 0; i < tensor_count(x); i++)
+        sum += (((float *)x->data)[i] - y[i]) * (((float *)x->data)[i] - y[i]);
+    return sqrtf(sum);
+}
+
+static void the_first_forward_finds_the_means(void **state)
+{
+    (void)state;
+    static Logits logits;
+    static const char name[] = "routing_transformer.layers.layers.0.0.fn.global_attn.kmeans.";
+    char means_name[128], flag_name[128];
+    snprintf(means_name, sizeof means_name, "%smeans", name);
+    snprintf(flag_name, sizeof flag_name, "%sinitted", name);
+    Fixture f = make("causal: true, window_size: 8, kmeans_ema_decay: 0.75");
+    const Tensor *means = &params_find(f.params, means_name)->value;
+    const uint8_t *found = params_find(f.params, flag_name)->value.data;
+    float least, most;
+    assert_int_equal(*found, 0);
+    read_logits(&f, NULL, logits);
+    assert_int_equal(*found, 1);
+    lengths_of_means(means, &least, &most);
+    assert_true(least > 0.999f && most < 1.001f);
+
+    size_t bytes = (size_t)tensor_count(means) * sizeof(float);
+    float *first = mem_copy(means->data, bytes);
+    lucidrains_update_means(f.tape, f.model); /* no forward in training: no step */
+    assert_true(distance(means, first) == 0);
+    Region before = region_open(f.tape, TRAIN, GRAD);
+    float steps[2], *now = mem_new(bytes);
+    for (int i = 0; i < 2; i++) { /* equal forwards: towards one point, by a quarter of the way */
+        LucidrainsInput in = input_of(&f);
+        Tensor *aux;
+        for (int again = 0; again <= i; again++)
+            lucidrains_forward(f.tape, f.model, &in, &aux);
+        memcpy(now, means->data, bytes);
+        assert_true(i == 0 || distance(means, first) > 0);
+        lucidrains_update_means(f.tape, f.model);
+        steps[i] = distance(means, now);
+        tape_reset(f.tape);
+    }
+    region_close(f.tape, before);
+    assert_true(steps[0] > 0 && steps[1] > 0 && steps[1] < steps[0]);
+    mem_free(now);
+    mem_free(first);
+    drop(&f);
+}
+
+/* ---- Training and text */
+
+static float train_by_heart(Fixture *f, int steps)
+{
+    Optimizer *o = optimizer_new(&(OptimizerOptions){.kind = OPTIMIZER_ADAM, .beta1 = 0.9, .beta2 = 0.999, .eps = 1e-8},
+                                 f->params);
+    float last = 0;
+    Region before = region_open(f->tape, TRAIN, GRAD);
+    for (int step = 0; step < steps; step++) {
+        LucidrainsInput in = input_of(f);
+        params_zero_gradients(f->params);
+        tape_set_step(f->tape, (uint32_t)step);
+        LucidrainsLoss loss = lucidrains_loss(f->tape, f->model, &in, 0);
+        Tensor *total = tape_keep(f->tape, loss.total);
+        tape_backward(f->tape, &total, NULL, 1);
+        last = tensor_scalar(f->tape, total);
+        optimizer_step(o, f->tape, 1e-2);
+        lucidrains_update_means(f->tape, f->model);
+        tape_reset(f->tape);
+    }
+    region_close(f->tape, before);
+    optimizer_free(o);
+    return last;
+}
+
+/* Three texts by heart, then each again from its first half: the greedy continuation is the rest of it. The length is no
+ * multiple of the window, so that training and asking pad. */
+static void learns_by_heart_and_says_it(void **state)
+{
+    (void)state;
+    Fixture f =
+        make("causal: true, window_size: 12, n_local_attn_heads: 2, local_attn_window_size: 8, reversible: true");
+    float loss = train_by_heart(&f, 150);
+    assert_true(loss < 0.1f); /* log 10 = 2.3 at the start */
+    for (int i = 0; i < params_count(f.params); i++) {
+        const Param *p = params_at(f.params, i);
+        assert_true(!p->state.trainable || p->state.touched || tensor_count(&p->value) == 0);
+    }
+    enum { KNOWN = 14, STEPS = LENGTH - KNOWN };
+    int64_t start[BATCH * KNOWN], said[BATCH * STEPS], right = 0;
+    for (int s = 0; s < BATCH; s++)
+        memcpy(start + s * KNOWN, f.tokens + s * LENGTH, KNOWN * sizeof *start);
+    LucidrainsInput in = {.tokens = tensor_from(f.tape, I64, SHAPE(BATCH, KNOWN), start)};
+    LucidrainsGeneration how = {.steps = STEPS, .filter = FILTER_TOP_K, .threshold = 0.8, .temperature = 1};
+    assert_int_equal(lucidrains_generate(f.tape, f.model, &in, &how, said, NULL), STEPS);
+    for (int s = 0; s < BATCH; s++)
+        for (int n = 0; n < STEPS; n++)
+            right += said[s * STEPS + n] == f.tokens[s * LENGTH + KNOWN + n];
+    assert_true(right >= BATCH * STEPS * 8 / 10);
+    how.has_eos = true;
+    how.eos = said[0];
+    in.tokens = tensor_from(f.tape, I64, SHAPE(1, KNOWN), start);
+    assert_int_equal(lucidrains_generate(f.tape, f.model, &in, &how, said, NULL), 1);
+    drop(&f);
+}
+
+static float loss_in_training(Fixture *f)
+{
+    LucidrainsInput in = input_of(f);
+    Region before = region_open(f->tape, TRAIN, GRAD);
+    float loss = tensor_scalar(f->tape, lucidrains_loss(f->tape, f->model, &in, 0).total);
+    tape_reset(f->tape);
+    region_close(f->tape, before);
+    return loss;
+}
+
+/* Each kind of noise changes the loss of a step, and the loss without it is its own. */
+static void every_dropout_is_at_work(void **state)
+{
+    (void)state;
+    static const char *const keys[] = {"attn_dropout: 0.3", "ff_dropout: 0.3", "attn_layer_dropout: 0.3",
+                                       "layer_dropout: 0.5"};
+    Fixture quiet = make("causal: true, window_size: 8, n_local_attn_heads: 1");
+    float without = loss_in_training(&quiet);
+    assert_true(loss_in_training(&quiet) == without);
+    drop(&quiet);
+    for (int i = 0; i < COUNT_OF(keys); i++) {
+        char all[128];
+        int different = 0;
+        snprintf(all, sizeof all, "causal: true, window_size: 8, n_local_attn_heads: 1, %s", keys[i]);
+        Fixture f = make(all);
+        for (uint32_t step = 0; step < 8; step++) {
+            tape_set_step(f.tape, step);
+            different += loss_in_training(&f) != without;
+        }
+        assert_true(different >= 2);
+        drop(&f);
+    }
+}
+
+/* ---- Files */
+
+/* A state_dict of the AutoregressiveWrapper: every tensor twice, and the shared ones under all names. */
+static void loads_a_state_dict_of_the_wrapper(void **state)
+{
+    static const char keys[] = "causal: true, window_size: 8, n_local_attn_heads: 1, weight_tie: true, "
+                               "tie_embedding: true",
+                      *const places[] = {"net.net", "base_net"};
+    Error e;
+    Fixture saved = make(keys), loaded = make(keys);
+    lucidrains_repeat_names(saved.params, 0, 0, 2, places);
+    lucidrains_repeat_names(loaded.params, 0, 0, 2, places);
+    TensorToWrite *list = mem_new(1024 * sizeof *list);
+    int count = 0;
+    for (int i = 0; i < params_count(saved.params); i++) {
+        Param *p = params_at(saved.params, i);
+        if (p->value.type == F32 && tensor_count(&p->value) > 0)
+            ((float *)p->value.data)[0] = (float)i;
+        for (size_t a = 0; a < p->aliases.count; a++) {
+            if (!str_starts(p->aliases.items[a], "net.net.") && !str_starts(p->aliases.items[a], "base_net."))
+                continue;
+            list[count] = (TensorToWrite){
+                .name = p->aliases.items[a], .type = p->value.type, .rank = p->value.shape.rank, .data = p->value.data};
+            memcpy(list[count++].shape, p->value.shape.dim, sizeof list[0].shape);
+        }
+    }
+    char *path = str_format("%s/wrapper.safetensors", (char *)*state);
+    assert_true(safetensors_write(path, list, count, NULL, 0, &e));
+    TensorFile *file = tensor_file_open(path, &e);
+    LoadReport report;
+    assert_non_null(file);
+    if (!params_load(loaded.params, file, &(LoadOptions){.strict = true}, &report, &e))
+        fail_msg("%s", e.text);
+    assert_int_equal(report.loaded, params_count(loaded.params));
+    for (int i = 0; i < params_count(loaded.params); i++) {
+        const Tensor *x = &params_at(loaded.params, i)->value;
+        assert_true(x->type != F32 || tensor_count(x) == 0 || ((float *)x->data)[0] == (float)i);
+    }
+    load_report_free(&report);
+    tensor_file_close(file);
+    mem_free(path);
+    mem_free(list);
+    drop(&loaded);
+    drop(&saved);
+}
+
+/* ---- Configs */
+
+static void refuses_what_does_not_fit(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *keys, *expected;
+    } cases[] = {
+        {"window_size: 7", "max_seq_len is 24, not divisible by the window of 7"},
+        {"window_size: 8, n_local_attn_heads: [1, 2, 3]", "3 entries for 2 layers"},
+        {"window_size: 8, n_local_attn_heads: [1, 4]", "more than the 3 heads"},
+        {"window_size: 8, n_local_attn_heads: [1, 2], weight_tie: true", "tied layers have equally many"},
+        {"window_size: 8, return_embeddings: true, emb_dim: 5", "dim is 18"},
+        {"window_size: 8, pkm_layers: [1]", "pkm_layers"},
+        {"window_size: 8, no_such_key: 1", "unknown key no_such_key"},
+    };
+    for (int i = 0; i < COUNT_OF(cases); i++) {
+        Error e;
+        LucidrainsConfig c;
+        assert_false(bind(cases[i].keys, &c, &e));
+        if (!strstr(e.text, cases[i].expected))
+            fail_msg("%s: \"%s\" was expected", e.text, cases[i].expected);
+    }
+}
+
+static void a_language_model_is_causal(void **state)
+{
+    (void)state;
+    Error e;
+    LucidrainsConfig c;
+    Node *node = node_from_flow_yaml("{" SMALL ", window_size: 8}", "test", &e);
+    assert_false(config_bind(&lucidrains_language_table, node, &c, &e));
+    assert_non_null(strstr(e.text, "causal is false by default"));
+    node_free(node);
+    node = node_from_flow_yaml("{" SMALL ", window_size: 8, causal: true}", "test", &e);
+    assert_true(config_bind(&lucidrains_language_table, node, &c, &e));
+    assert_true(c.shared_qk && c.emb_dim == 18 && c.local_attn_window_size == 8);
+    node_free(node);
+    config_free(&lucidrains_language_table, &c);
+}
+
+/* An encoder-decoder has other defaults, and its keys their prefixes in errors. */
+static void pairs_have_keys_of_their_own(void **state)
+{
+    (void)state;
+    Error e;
+    LucidrainsPairConfig c;
+    Node *node =
+        node_from_flow_yaml("{dim: 8, enc_num_tokens: 5, enc_depth: 1, enc_max_seq_len: 512, dec_num_tokens: 6, "
+                            "dec_depth: 1, dec_max_seq_len: 256, dec_emb_dim: 4, pad_value: 3}",
+                            "test", &e);
+    assert_true(config_bind(&lucidrains_pair_config_table, node, &c, &e));
+    node_free(node);
+    assert_true(c.encoder.window_size == 256 && c.encoder.return_embeddings && !c.encoder.causal);
+    assert_true(c.decoder.causal && c.decoder.receives_context && c.decoder.emb_dim == 4 && c.decoder.dim == 8);
+    assert_true(c.ignore_index == 3);
+    config_free(&lucidrains_pair_config_table, &c);
+    node = node_from_flow_yaml("{dim: 8, enc_num_tokens: 5, enc_depth: 1, enc_max_seq_len: 500, dec_num_tokens: 6, "
+                               "dec_depth: 1, dec_max_seq_len: 256}",
+                               "test", &e);
+    assert_false(config_bind(&lucidrains_pair_config_table, node, &c, &e));
+    assert_non_null(strstr(e.text, "enc_max_seq_len is 500"));
+    node_free(node);
+}
+
+/* ---- */
+
+static void top_k_counts_as_the_authors_do(void **state)
+{
+    (void)state;
+    assert_int_equal(lucidrains_top_k(0.9, 50), 4);
+    assert_int_equal(lucidrains_top_k(0.9, 256), 25);
+    assert_int_equal(lucidrains_top_k(0.5, 7), 3);
+    assert_int_equal(lucidrains_top_k(0, 7), 7);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(has_the_parameters_of_the_equations),
+        cmocka_unit_test(a_causal_model_does_not_see_the_future),
+        cmocka_unit_test(padding_is_not_seen),
+        cmocka_unit_test(the_first_forward_finds_the_means),
+        cmocka_unit_test(learns_by_heart_and_says_it),
+        cmocka_unit_test(every_dropout_is_at_work),
+        SCRATCH_TEST(loads_a_state_dict_of_the_wrapper),
+        cmocka_unit_test(refuses_what_does_not_fit),
+        cmocka_unit_test(a_language_model_is_causal),
+        cmocka_unit_test(pairs_have_keys_of_their_own),
+        cmocka_unit_test(top_k_counts_as_the_authors_do),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
