@@ -64,7 +64,7 @@ Optimizer *optimizer_new(const OptimizerOptions *options, Params *params)
         o->m = mem_new((size_t)params_flat_count(params) * sizeof(float));
     if (options->kind != OPTIMIZER_SGD)
         o->v = mem_new((size_t)o->v_count * sizeof(float));
-    bool (*rule)(const Param *) = options->decays ? options->decays : decays_by_rank;
+    ParamRule *rule = options->decays ? options->decays : decays_by_rank;
     for (size_t i = 0; i < count; i++)
         o->decays[i] = rule(params_at(params, (int)i));
     return o;

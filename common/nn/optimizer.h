@@ -4,6 +4,8 @@
 
 typedef enum OptimizerKind { OPTIMIZER_ADAMW, OPTIMIZER_ADAM, OPTIMIZER_SGD, OPTIMIZER_ADAFACTOR } OptimizerKind;
 
+typedef bool ParamRule(const Param *param);
+
 typedef struct OptimizerOptions {
     OptimizerKind kind;
     double beta1, beta2, eps; /* Adam, AdamW */
@@ -16,7 +18,7 @@ typedef struct OptimizerOptions {
     double decay_power, eps1, scale_floor, threshold;
     int64_t first_step;
     /* Which parameters decay; NULL: those of two or more dimensions. */
-    bool (*decays)(const Param *param);
+    ParamRule *decays;
 } OptimizerOptions;
 
 /* Adafactor as Tensor2Tensor sets it up for its language models. */

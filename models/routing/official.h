@@ -78,7 +78,7 @@ Tensor *official_next(Tape *t, Official *m, Tensor *ids);
 void official_update_clusters(Tape *t, Official *m);
 
 /* weight_decay * sum of v^2 / 2 over all trainable variables but vectors named ...bias (T2T; the means are one of them). A
- * scalar without gradient; in training the optimizer adds it (official_decays). */
+ * scalar without gradient; in training the optimizer adds it (official_decays; train.weight_decay). */
 Tensor *official_weight_loss(Tape *t, const Official *m, Params *params);
 bool official_decays(const Param *param);
 

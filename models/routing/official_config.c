@@ -113,18 +113,18 @@ static bool resolve_image(void *config, const ConfigPlace *place, Error *e)
         {CONFIG_STRING("layer_postprocess_sequence", OfficialConfig, layer_postprocess_sequence, .value = "dan",       \
                        .help = "after it: a (add to the input) besides")},                                             \
         {CONFIG_NUMBER("weight_decay", OfficialConfig, weight_decay, .value = "0", .range = "[0, inf)",                \
-                       .help = "L2 of all but biases")},                                                               \
+                       .help = "L2 of all but biases (a run: train.weight_decay)")},                                   \
         {CONFIG_INT("sampling_keep_top_k", OfficialConfig, sampling_keep_top_k, .value = "-1",                         \
-                    .range = "[-1, 10000000]", .help = "k - 1 of the logits may be sampled; 0, -1: all")},             \
+                    .range = "[-1, 10000000]", .help = "k - 1 of the logits stay; 0, -1: all (a run: eval.top_k)")},   \
         {CONFIG_NUMBER("nucleus_sampling", OfficialConfig, nucleus_sampling, .value = "0.9", .range = "[0, 1]",        \
-                       .help = "probability that may be sampled; 1: all")},                                            \
+                       .help = "probability that may be sampled (a run: eval.top_p)")},                                \
         {CONFIG_NUMBER("sampling_temp", OfficialConfig, sampling_temp, .value = "1", .range = "(0, inf)",              \
-                       .help = "temperature of sampling")},                                                            \
+                       .help = "temperature of sampling (a run: eval.temperature)")},                                  \
         {CONFIG_NUMBER("learning_rate_constant", OfficialConfig, learning_rate_constant, .value = "0.01",              \
-                       .range = "(0, inf)", .help = "learning rate of the first steps")},                              \
+                       .range = "(0, inf)", .help = "learning rate of the first steps (a run: train.lr)")},            \
     {                                                                                                                  \
         CONFIG_INT("learning_rate_warmup_steps", OfficialConfig, learning_rate_warmup_steps, .value = "10000",         \
-                   .range = "[1, inf)", .help = "after which it falls with 1/sqrt(step)")                              \
+                   .range = "[1, inf)", .help = "after which it falls with 1/sqrt(step) (a run: train.warmup)")        \
     }
 
 static const ConfigField text_rows[] = {

@@ -77,5 +77,10 @@ static void post_step(Tape *t, void *network)
     official_update_clusters(t, network);
 }
 
-const RoutingModel official_model = {
-    .create = create, .destroy = destroy, .shape = shape, .forward = forward, .next = next, .post_step = post_step};
+const RoutingModel official_model = {.create = create,
+                                     .destroy = destroy,
+                                     .shape = shape,
+                                     .forward = forward,
+                                     .next = next,
+                                     .post_step = post_step,
+                                     .decays = official_decays};

@@ -19,7 +19,7 @@ typedef struct RoutingConfig {
 
 extern const ConfigTable routing_config_table;
 
-/* What the program asks of a variant; config is a RoutingConfig. The last three may be NULL, as in LanguageModel. */
+/* What the program asks of a variant; config is a RoutingConfig. The last four may be NULL, as in LanguageModel. */
 typedef struct RoutingModel {
     void *(*create)(const RoutingConfig *config, Params *params);
     void (*destroy)(void *network);
@@ -28,6 +28,7 @@ typedef struct RoutingModel {
     Tensor *(*next)(Tape *t, void *network, Tensor *ids);
     void (*before_training)(Tape *t, void *network, Tensor *ids);
     void (*post_step)(Tape *t, void *network);
+    ParamRule *decays;
 } RoutingModel;
 
 extern const RoutingModel official_model, lucidrains_model;

@@ -70,6 +70,11 @@ static void post_step(Tape *t, void *network)
         n->model->post_step(t, n->own);
 }
 
+static ParamRule *decays(const void *config)
+{
+    return model_of(config)->decays;
+}
+
 /* One sequence without values: counts parameters and multiply-adds. */
 static void trace(Tape *t, const void *network, const void *config)
 {
@@ -86,6 +91,7 @@ static const LanguageModel language_model = {
     .next = next,
     .before_training = before_training,
     .post_step = post_step,
+    .decays = decays,
 };
 
 const Model routing_model = {

@@ -36,6 +36,8 @@ typedef struct LanguageModel {
     /* NULL: nothing. Once, before a new run's first step, with its first batch (of train.accumulate, the first part): first
      * values that need data. No gradients are recorded. */
     void (*before_training)(Tape *t, void *network, Tensor *ids);
+    /* Which parameters train.weight_decay is for. NULL, or NULL given: those of two or more axes. */
+    ParamRule *(*decays)(const void *config);
     /* NULL: nothing. After the optimizer's step, while what the last forward kept on the tape is there: buffers. */
     void (*post_step)(Tape *t, void *network);
 } LanguageModel;

@@ -256,6 +256,8 @@ static Task *open_task(Job *job, Error *e)
     set_length(l);
     name_figures(l);
     OptimizerOptions optimizer = optimization_options(&c->optimization);
+    const LanguageModel *model = language_model_of(job);
+    optimizer.decays = model->decays ? model->decays(job->settings->model) : NULL;
     task->optimizer = optimizer_new(&optimizer, job->params);
     introduce(l);
     return task;
