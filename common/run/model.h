@@ -12,7 +12,8 @@ typedef struct Job {
     void *network; /* the model's own struct */
     Tape *tape;
     Log *log;
-    const char *run; /* folder, or NULL */
+    const char *run; /* folder that is trained into, or NULL */
+    char *from;      /* the run that weights which are evaluated come from, or NULL */
     double started;  /* seconds, monotonic: when the program began */
 } Job;
 

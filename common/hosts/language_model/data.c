@@ -1,5 +1,6 @@
 #include "common/hosts/language_model/data.h"
 
+#include "common/base/file.h"
 #include "datasets/registry.h"
 
 #include <math.h>
@@ -8,6 +9,7 @@
 /* What the parts are opened with. */
 typedef struct Opening {
     LanguageData *data;
+    const Job *job;
     const LanguageDataConfig *config;
     const LanguageEvalConfig *eval;
     LanguageShape shape;
@@ -129,6 +131,31 @@ static void say(void *log, const char *line)
     log_line(log, "%s", line);
 }
 
+/* Learns the ids, and keeps them if a run is being trained. */
+static bool learn(Tokenizer *t, const Corpus *corpus, const char *keep, Error *e)
+{
+    return tokenizer_learn(t, corpus, e) && (!keep || tokenizer_write(t, keep, e));
+}
+
+Tokenizer *language_tokenizer(const Job *job, const Corpus *corpus, Error *e)
+{
+    const LanguageDataConfig *c = job->settings->data;
+    const char *run = job->run ? job->run : job->from;
+    char *kept = run ? path_join(run, "vocabulary.json") : NULL;
+    Tokenizer *t = tokenizer_open(kept && file_exists(kept) ? kept : c->tokenizer, e);
+    if (t && !tokenizer_vocabulary(t)) {
+        Corpus *own = corpus ? NULL : dataset_corpus(c->set, c->path, e);
+        bool good = (corpus || own) && learn(t, corpus ? corpus : own, job->run ? kept : NULL, e);
+        corpus_close(own);
+        if (!good) {
+            tokenizer_close(t);
+            t = NULL;
+        }
+    }
+    mem_free(kept);
+    return t;
+}
+
 static bool open_corpus(const Opening *o, bool train, Error *e)
 {
     LanguageData *d = o->data;
@@ -138,9 +165,8 @@ static bool open_corpus(const Opening *o, bool train, Error *e)
         d->corpus->notice = say;
         d->corpus->notice_user = o->log;
     }
-    d->tokenizer = d->corpus ? tokenizer_open(c->tokenizer, e) : NULL;
-    if (!d->tokenizer || !tokenizer_learn(d->tokenizer, d->corpus, e) ||
-        !vocabulary_fits(o, tokenizer_vocabulary(d->tokenizer), e))
+    d->tokenizer = d->corpus ? language_tokenizer(o->job, d->corpus, e) : NULL;
+    if (!d->tokenizer || !vocabulary_fits(o, tokenizer_vocabulary(d->tokenizer), e))
         return false;
     for (CorpusPart part = train ? CORPUS_TRAIN : CORPUS_TEST; part < CORPUS_PARTS; part++) {
         bool needed = part == CORPUS_TEST || part == CORPUS_TRAIN || c->hold_out == 0;
@@ -175,6 +201,7 @@ bool language_data_open(LanguageData *d, const Job *job, bool train, Error *e)
 {
     const Settings *s = job->settings;
     Opening o = {.data = d,
+                 .job = job,
                  .config = s->data,
                  .eval = s->eval,
                  .model = language_model_of(job),

@@ -23,4 +23,8 @@ typedef struct LanguageData {
 
 /* Checks that the data fits the model, too. `train` false: the test part alone. Zeroes and false with a line. */
 bool language_data_open(LanguageData *d, const Job *job, bool train, Error *e);
+/* The tokenizer that the config names; one that learns its ids from the data has learned them. They are learned once a run,
+ * from `corpus` (NULL: it is opened for that), and kept as <run>/vocabulary.json: other texts, later, get the same ids. */
+Tokenizer *language_tokenizer(const Job *job, const Corpus *corpus, Error *e);
+
 void language_data_close(LanguageData *d);

@@ -2,6 +2,7 @@
 
 #include "common/autograd/ops.h"
 #include "common/data/utf8.h"
+#include "common/hosts/language_model/data.h"
 #include "common/nn/sampling.h"
 #include "datasets/registry.h"
 
@@ -46,9 +47,10 @@ static Tensor *next_logits(Generation *g, Tape *t)
         g->cached = g->count;
         return g->model->cache_extend(t, g->job->network, g->cache, fresh);
     }
+    Tensor *logits = NULL;
     if (g->model->next)
-        return g->model->next(t, g->job->network, tensor_from(t, I64, SHAPE(1, count), seen));
-    return last_of_forward(t, g, seen, count);
+        logits = g->model->next(t, g->job->network, tensor_from(t, I64, SHAPE(1, count), seen));
+    return logits ? logits : last_of_forward(t, g, seen, count);
 }
 
 static int64_t draw(Generation *g, const LanguageSampling *how, double u)
@@ -180,28 +182,14 @@ LanguageSampling language_sampling(const Job *job)
         .temperature = c->temperature, .top_p = c->top_p, .top_k = c->top_k, .seed = (uint32_t)c->seed};
 }
 
-/* The tokenizer by itself; only one that learned its ids from the data needs the data. */
-static Tokenizer *open_tokenizer(const LanguageDataConfig *c, Error *e)
-{
-    const DatasetFormat *format = dataset_format(c->set, e);
-    if (format && !format->open_corpus)
-        return error_null(e, "data set %s is no text: there is nothing to write", c->set);
-    Tokenizer *t = format ? tokenizer_open(c->tokenizer, e) : NULL;
-    if (!t || tokenizer_vocabulary(t))
-        return t;
-    Corpus *corpus = dataset_corpus(c->set, c->path, e);
-    bool good = corpus && tokenizer_learn(t, corpus, e);
-    corpus_close(corpus);
-    if (good)
-        return t;
-    tokenizer_close(t);
-    return NULL;
-}
-
 bool language_generate_view(Job *job, const char *prompt, Error *e)
 {
+    const char *set = ((const LanguageDataConfig *)job->settings->data)->set;
+    const DatasetFormat *format = dataset_format(set, e);
+    if (format && !format->open_corpus)
+        return error_set(e, "data set %s is no text: there is nothing to write", set);
     LanguageSampling how = language_sampling(job);
-    Tokenizer *tokenizer = open_tokenizer(job->settings->data, e);
+    Tokenizer *tokenizer = format ? language_tokenizer(job, NULL, e) : NULL;
     if (!tokenizer)
         return false;
     int64_t length = ((const LanguageEvalConfig *)job->settings->eval)->length;

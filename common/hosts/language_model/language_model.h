@@ -23,8 +23,8 @@ typedef struct LanguageModel {
      * loss as it is. */
     Tensor *(*forward)(Tape *t, const void *network, Tensor *ids, Tensor **auxiliary);
 
-    /* logits [B,V] of the token that follows ids [B,n], for any n >= 1 (>= 0 where the model shifts) up to the window. NULL:
-     * the last row of forward, which then takes any S. */
+    /* logits [B,V] of the token that follows ids [B,n], for any n >= 1 (>= 0 where the model shifts) up to the window. NULL,
+     * or if it returns NULL: the last row of forward, which then takes any S. */
     Tensor *(*next)(Tape *t, const void *network, Tensor *ids);
 
     /* Generation that does not compute the past again; all three or none. open: for rows of at most the window; extend: the

@@ -99,16 +99,16 @@ int language_figures(const LanguageTally *tally, LanguageKind kind, TokenRatio r
 {
     double loss = tally->nats / (double)tally->tokens;
     int n = 0;
-    out[n++] = (LanguageFigure){"loss", loss};
+    out[n++] = (LanguageFigure){"loss", loss, false};
     if (kind == DATA_OF_IMAGES)
-        out[n++] = (LanguageFigure){"bits_per_dim", loss / M_LN2};
+        out[n++] = (LanguageFigure){"bits_per_dim", loss / M_LN2, false};
     if (kind == DATA_OF_TEXT)
-        out[n++] = (LanguageFigure){"bits_per_byte", loss / M_LN2 / ratio.bytes};
+        out[n++] = (LanguageFigure){"bits_per_byte", loss / M_LN2 / ratio.bytes, false};
     if (kind == DATA_OF_TEXT && ratio.bytes != 1)
-        out[n++] = (LanguageFigure){"perplexity", exp(loss)};
+        out[n++] = (LanguageFigure){"perplexity", exp(loss), false};
     if (kind == DATA_OF_TEXT && ratio.words > 0)
-        out[n++] = (LanguageFigure){"word_perplexity", exp(loss / ratio.words)};
+        out[n++] = (LanguageFigure){"word_perplexity", exp(loss / ratio.words), false};
     if (tally->answers)
-        out[n++] = (LanguageFigure){"accuracy", (double)tally->right / (double)tally->answers};
+        out[n++] = (LanguageFigure){"accuracy", (double)tally->right / (double)tally->answers, true};
     return n;
 }

@@ -19,10 +19,11 @@ enum { LANGUAGE_FIGURES = 5 };
 typedef struct LanguageFigure {
     const char *name; /* "bits_per_byte" */
     double value;
+    bool share; /* of 1, shown in % */
 } LanguageFigure;
 
 /* The first is the loss in nats a token; then what fits the data: bits per byte (nats / ln 2 / bytes), token perplexity
  * exp(nats / tokens) where a token is no byte, word perplexity exp(nats / words); bits per dim (nats / ln 2 / tokens) of
- * images; accuracy of the answers (a share of 1). Returns how many. */
+ * images; accuracy of the answers. Returns how many. */
 int language_figures(const LanguageTally *tally, LanguageKind kind, TokenRatio ratio,
                      LanguageFigure out[LANGUAGE_FIGURES]);

@@ -13,28 +13,35 @@
 
 enum { SHOWN_SAMPLES = 8 };
 
-static bool is_share(const char *name)
+/* "bits_per_byte" as people read it; free it. */
+static char *words_of(const char *name)
 {
-    return strcmp(name, "accuracy") == 0;
+    char *words = str_copy(name);
+    for (char *c = words; *c; c++)
+        *c = *c == '_' ? ' ' : *c;
+    return words;
 }
 
 static void add_figures(Report *r, const Job *job, const LanguageData *d, const LanguageTally *tally)
 {
     LanguageFigure found[LANGUAGE_FIGURES];
     ReportFigure shown[LANGUAGE_FIGURES + 2];
-    char values[LANGUAGE_FIGURES][32], note[64];
+    char values[LANGUAGE_FIGURES][32], note[64], *labels[LANGUAGE_FIGURES];
     Readable tokens = readable_count(tally->tokens), parameters = readable_count(params_elements(job->params)),
              took = readable_seconds(clock_seconds() - job->started);
-    int count = language_figures(tally, d->kind, d->test_ratio, found);
+    int figures = language_figures(tally, d->kind, d->test_ratio, found), count = figures;
     snprintf(note, sizeof note, "%s tokens, each once", tokens.text);
-    for (int i = 0; i < count; i++) {
-        bool share = is_share(found[i].name);
+    for (int i = 0; i < figures; i++) {
+        bool share = found[i].share;
         snprintf(values[i], sizeof values[i], share ? "%.2f" : "%.4g", share ? 100 * found[i].value : found[i].value);
-        shown[i] = (ReportFigure){found[i].name, values[i], share ? "%" : NULL, i == 0 ? note : NULL};
+        labels[i] = words_of(found[i].name);
+        shown[i] = (ReportFigure){labels[i], values[i], share ? "%" : NULL, i == 0 ? note : NULL};
     }
     shown[count++] = (ReportFigure){"parameters", parameters.text, NULL, NULL};
     shown[count++] = (ReportFigure){"this process ran", took.text, NULL, NULL};
     report_figures(r, shown, count);
+    for (int i = 0; i < figures; i++)
+        free(labels[i]);
 }
 
 static bool add_curves(Report *r, const Job *job, const LanguageData *d, const LanguageTally *tally, Error *e)
@@ -47,12 +54,14 @@ static bool add_curves(Report *r, const Job *job, const LanguageData *d, const L
                      &(RunChart){.title = "Loss", .training = "train_loss", .validation = "val_loss", .by_step = true});
     if (language_figures(tally, d->kind, d->test_ratio, found) > 1) {
         char *training = str_format("train_%s", found[1].name), *validation = str_format("val_%s", found[1].name);
+        char *title = words_of(found[1].name);
         run_report_chart(r, &m,
-                         &(RunChart){.title = found[1].name,
+                         &(RunChart){.title = title,
                                      .training = training,
                                      .validation = validation,
-                                     .percent = is_share(found[1].name),
+                                     .percent = found[1].share,
                                      .by_step = true});
+        free(title);
         free(training);
         free(validation);
     }
@@ -129,7 +138,7 @@ bool language_report(Job *job, const LanguageData *d, const LanguageTally *tally
     report_section(r, "Training", NULL);
     bool good = add_curves(r, job, d, tally, e);
     if (good) {
-        report_section(r, "The test text", NULL);
+        report_section(r, "The test part", NULL);
         add_positions(r, d, tally);
         if (baseline)
             add_baseline(r, tally, baseline);

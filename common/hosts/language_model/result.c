@@ -48,7 +48,7 @@ static bool test(Job *job, const LanguageData *d, LanguageTally *tally, Result *
     for (int i = 0; i < count; i++) {
         str_add(&line, "%s %.4f  ", figures[i].name, figures[i].value);
         if (result)
-            result_add(result, figures[i].value, "%s", figures[i].name);
+            result_add(result, (figures[i].share ? 100 : 1) * figures[i].value, "%s", figures[i].name);
     }
     Readable tokens = readable_count(tally->tokens);
     log_line(job->log, "test: %s(%s tokens, %.0f tokens/s)", line.text, tokens.text,

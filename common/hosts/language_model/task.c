@@ -173,7 +173,7 @@ static void name_figures(LanguageTask *l)
         task->figures[i] = l->figure_names[i];
     }
     bool more = task->figure_count > 1;
-    task->measure = (Measure){figures[more].name, .percent = more && one.answers};
+    task->measure = (Measure){figures[more].name, .percent = figures[more].share};
 }
 
 /* ---- Opening and closing */

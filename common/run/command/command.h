@@ -38,6 +38,7 @@ void job_close(Job *job); /* not the settings */
 /* What a user means by a run, a checkpoint or a file of weights: the file, and the config beside or inside it (NULL: none). */
 typedef struct Weights {
     char *path;
+    char *run; /* the folder of the run that saved them; NULL: none did */
     Node *config;
 } Weights;
 

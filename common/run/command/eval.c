@@ -18,6 +18,7 @@ static bool open_target(Job *job, const Program *p, const char *target, const No
     good = s && job_open(job, p, s, DEVICE_CPU, e);
     if (good) {
         job->log = log_open(stdout, NULL, e);
+        job->from = w.run ? str_copy(w.run) : NULL;
         good = weights_load(&w, job, NULL, e);
     } else {
         settings_free(s);
@@ -30,6 +31,7 @@ static void close_target(Job *job)
 {
     Settings *s = job->settings;
     log_close(job->log);
+    free(job->from);
     if (job->model)
         job_close(job);
     settings_free(s);

@@ -97,8 +97,10 @@ static void print_table(Log *log, const Settings *s, Spread (*cells)[TASK_FIGURE
         str_clear(&line);
         str_add(&line, "| %s |", arms->keys[a]);
         for (int i = 0; i < figures; i++) {
-            if (cells[a][i].count)
-                str_add(&line, " %.2f +- %.2f |", spread_mean(&cells[a][i]), spread_deviation(&cells[a][i]));
+            const Spread *cell = &cells[a][i];
+            int places = cell->count && fabs(spread_mean(cell)) < 10 ? 4 : 2; /* bits a byte; percents */
+            if (cell->count)
+                str_add(&line, " %.*f +- %.*f |", places, spread_mean(cell), places, spread_deviation(cell));
             else
                 str_add(&line, " |");
         }

@@ -15,6 +15,18 @@ static bool in_checkpoint(Weights *w, char *folder, Error *e)
     return good;
 }
 
+/* The run that a checkpoint's folder lies in, or NULL. */
+static char *run_around(const char *checkpoint)
+{
+    char *run = path_join(checkpoint, "../.."), *config = path_join(run, "config.yaml");
+    bool found = file_exists(config);
+    free(config);
+    if (found)
+        return run;
+    free(run);
+    return NULL;
+}
+
 bool weights_find(Weights *w, const char *target, Error *e)
 {
     *w = (Weights){0};
@@ -23,10 +35,12 @@ bool weights_find(Weights *w, const char *target, Error *e)
     if (folder_exists(checkpoints)) {
         char *folder = checkpoint_named(target, "best", e);
         good = folder && in_checkpoint(w, folder, e);
+        w->run = str_copy(target);
         if (good && file_exists(config))
             good = (w->config = node_from_yaml_file(config, e)) != NULL;
     } else if (folder_exists(target)) {
         good = in_checkpoint(w, str_copy(target), e);
+        w->run = run_around(target);
     } else if (file_exists(target)) {
         w->path = str_copy(target);
     } else {
@@ -50,6 +64,7 @@ bool weights_find(Weights *w, const char *target, Error *e)
 void weights_free(Weights *w)
 {
     free(w->path);
+    free(w->run);
     node_free(w->config);
     *w = (Weights){0};
 }
