@@ -105,7 +105,7 @@ Tensor *attention_scores(Tape *t, const AttentionSpec *spec, Tensor *q, Tensor *
              "attention_scores: q %s, k %s", shape_text(q->shape, a), shape_text(k->shape, b));
     float factor = spec->scale != 0 ? spec->scale : 1.0f / sqrtf((float)n[3]);
     Scope scope = scope_open(t);
-    Tensor *raw = tensor_make(t, F32, SHAPE(batch, n[2], n[1], keys)), *y = op_like(t, raw);
+    Tensor *raw = tensor_make(t, F32, SHAPE(batch, n[2], n[1], keys)), *y = factor == 1 ? raw : op_like(t, raw);
     every_head(t,
                &(Product){.a = q,
                           .b = k,
@@ -119,8 +119,9 @@ Tensor *attention_scores(Tape *t, const AttentionSpec *spec, Tensor *q, Tensor *
                           .heads = n[2]},
                false);
     int64_t count = tensor_count(y);
-    KERNEL(t, elementwise, scale, 1, count, factor, ((Rows){raw->data, count, F32}), false,
-           ((Rows){y->data, count, F32}));
+    if (y != raw)
+        KERNEL(t, elementwise, scale, 1, count, factor, ((Rows){raw->data, count, F32}), false,
+               ((Rows){y->data, count, F32}));
     t->macs += (double)count * (double)n[3];
     if (OP_RECORDS(t, q, k)) {
         Node *node = op_record(t, "attention_scores", scores_backward, y, &(ScoresArgs){factor}, sizeof(ScoresArgs));

@@ -3,10 +3,12 @@
  * has one order for any number of threads. */
 #include "common/kernels/cpu/vector/levels.h"
 #include "common/kernels/cpu/vector/rows.h"
-#include "common/kernels/cpu/vector/spans.h"
 
-/* Columns that are summed at a time; wider rows are cut, which also shares a row that many choose between threads. */
-enum { STRIP = 256 };
+enum {
+    STRIP = 256, /* columns of a task; wider rows are cut, which also shares a row that many choose between threads */
+    VECTORS = 4, /* that are summed at a time */
+    AHEAD = 8    /* choices between asking for a row and adding it */
+};
 
 static int64_t chosen(const Choices *c, int64_t b, int64_t m, int64_t h)
 {
@@ -126,6 +128,40 @@ static void sort_piece(const void *job, int64_t first, int64_t last)
     }
 }
 
+/* Asks for a row that is summed some choices later: no hardware foresees it. */
+static inline void fetch_row(const Scatter *s, Rows row, int64_t from, int64_t n)
+{
+    const char *bytes = row.data;
+    int64_t each = (int64_t)dtype_bytes(s->x.type);
+    for (int64_t at = from * each; at < (from + n) * each; at += 64)
+        __builtin_prefetch(bytes + at);
+}
+
+/* Columns from .. from + n - 1 of the rows that the choices name, added in their order; `known` choices follow in all. n <= STRIP.
+ * The sums stay in registers: of zeros in memory GCC makes a `rep stos`, for which the first addition waits. */
+static void sum_choices(const Scatter *s, int64_t b, int64_t h, const int32_t *choices, int64_t count, int64_t known,
+                        int64_t from, int64_t n, float *sum)
+{
+    float values[VECTORS * LANES];
+    for (int64_t c = 0; c < n; c += VECTORS * LANES) {
+        int64_t width = least(VECTORS * LANES, n - c);
+        Vec sums[VECTORS] = {vec_set(0), vec_set(0), vec_set(0), vec_set(0)};
+        for (int64_t k = 0; k < count; k++) {
+            if (k + AHEAD < known)
+                fetch_row(s, row_at(s->x, s->choices->width, b, choices[k + AHEAD], h), from + c, width);
+            const float *x = rows_read(row_at(s->x, s->choices->width, b, choices[k], h), 0, from + c, width, values);
+#pragma GCC unroll 4
+            for (int v = 0; v < VECTORS; v++)
+                if (v * LANES < width)
+                    sums[v] += vec_load_upto(x + v * LANES, width - v * LANES, 0);
+        }
+#pragma GCC unroll 4
+        for (int v = 0; v < VECTORS; v++)
+            if (v * LANES < width)
+                vec_store(sum + c + v * LANES, sums[v]);
+    }
+}
+
 /* One strip of one row of y. */
 static void scatter_row(const Scatter *s, int64_t group, int64_t i, int64_t strip)
 {
@@ -133,10 +169,7 @@ static void scatter_row(const Scatter *s, int64_t group, int64_t i, int64_t stri
     const int32_t *starts = s->starts + group * (c->rows + 1), *order = s->order + group * c->count;
     int64_t b = group / c->heads, h = group % c->heads, from = strip * STRIP, n = least(STRIP, c->width - from);
     float sum[STRIP], values[STRIP], factor = 1.0f;
-    for (int64_t j = 0; j < n; j += LANES)
-        vec_store(sum + j, vec_set(0));
-    for (int32_t k = starts[i]; k < starts[i + 1]; k++)
-        span_add(n, rows_read(row_at(s->x, c->width, b, order[k], h), 0, from, n, values), sum);
+    sum_choices(s, b, h, order + starts[i], starts[i + 1] - starts[i], c->count - starts[i], from, n, sum);
     if (s->factors) {
         factor = 1.0f / ((float)(starts[i + 1] - starts[i]) + s->eps);
         if (strip == 0)
