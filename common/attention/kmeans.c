@@ -13,7 +13,7 @@ Tensor *cluster_scores(Tape *t, Tensor *x, Tensor *means)
     Scope s = scope_open(t);
     const int64_t *n = means->shape.dim;
     Tensor *keys = reshape(t, permute(t, means, (const int[]){1, 0, 2}), SHAPE(1, n[1], n[0], n[2]));
-    Tensor *scores = attention_scores(t, &(AttentionSpec){.scale = 1}, x, keys);
+    Tensor *scores = attention_scores(t, &(AttentionSpec){.scale = 1}, convert(t, x, F32), keys);
     region_close(t, before);
     return scope_close(t, s, scores);
 }

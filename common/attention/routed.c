@@ -25,7 +25,8 @@ static Tensor *with_memory(Tape *t, const Routed *r, Tensor *memory, Tensor *x)
              "routed_attention: a memory %s", shape_text(memory->shape, text));
     Tensor *rows = permute(t, memory, (const int[]){1, 2, 0, 3}); /* [K,m,H,d] */
     rows = expand(t, reshape(t, rows, SHAPE(1, n[1] * n[2], n[0], n[3])), x->shape.dim[0] / r->clusters);
-    return concat2(t, 1, reshape(t, rows, SHAPE(x->shape.dim[0], n[2], n[0], n[3])), x);
+    rows = reshape(t, convert(t, rows, x->type), SHAPE(x->shape.dim[0], n[2], n[0], n[3]));
+    return concat2(t, 1, rows, x);
 }
 
 /* What the masks of the clusters are read off. */

@@ -15,7 +15,7 @@ typedef struct RoutedSight {
 } RoutedSight;
 
 typedef struct SightKernels {
-    /* seen [B,H,N] = whether x[b,n,h] has a value other than 0. x [B,N,H,d]. */
+    /* seen [B,H,N] = whether x[b,n,h] has a value other than 0. x [B,N,H,d], fp32 or bf16. */
     void (*nonzero)(const Exec *, int64_t batch, int64_t tokens, int64_t heads, int64_t width, HeadRows x,
                     uint8_t *seen);
 

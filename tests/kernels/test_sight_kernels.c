@@ -1,13 +1,13 @@
 #include "tests/kernels/check.h"
 
-static void nonzero_of(Trial *t, int64_t batch, int64_t tokens, int64_t heads, int64_t width)
+static void nonzero_of(Trial *t, int64_t batch, int64_t tokens, int64_t heads, int64_t width, DType type)
 {
-    Matrix x = matrix_random(t, batch * tokens, heads * width, 3, F32, -1, 1);
+    Matrix x = matrix_random(t, batch * tokens, heads * width, 3, type, -1, 1);
     uint8_t *seen = mem_new((size_t)(batch * tokens * heads) + 1);
     for (int64_t n = 0; n < batch * tokens * heads; n += 3)
         for (int64_t c = 0; c < width; c++) /* zeros, or zeros but for the last value */
             matrix_set(&x, n / heads, n % heads * width + c, c == width - 1 && n % 2 ? 1e-30 : -0.0);
-    HeadRows rows = {x.rows.data, tokens * x.rows.stride, x.rows.stride, F32};
+    HeadRows rows = {x.rows.data, tokens * x.rows.stride, x.rows.stride, type};
     t->backend->sight.nonzero(&t->exec, batch, tokens, heads, width, rows, seen);
     for (int64_t n = 0; n < checked_rows(t, batch * heads * tokens); n++) {
         int64_t b = n / tokens / heads, h = n / tokens % heads, token = n % tokens;
@@ -23,10 +23,12 @@ static void nonzero_of(Trial *t, int64_t batch, int64_t tokens, int64_t heads, i
 
 static void check_nonzero(Trial *t)
 {
-    nonzero_of(t, 2, 7, 3, 5);
-    nonzero_of(t, 1, 1, 1, 1);
-    nonzero_of(t, 0, 4, 2, 3);
-    nonzero_of(t, 3, 300, 4, 33);
+    nonzero_of(t, 2, 7, 3, 5, F32);
+    nonzero_of(t, 1, 1, 1, 1, F32);
+    nonzero_of(t, 2, 7, 1, 1030, BF16);
+    nonzero_of(t, 0, 4, 2, 3, F32);
+    nonzero_of(t, 3, 300, 4, 33, BF16);
+    nonzero_of(t, 3, 300, 4, 33, F32);
 }
 
 /* Clusters of an uneven sequence, whose members are drawn. */

@@ -40,6 +40,10 @@ for direction in forward input weight; do
 done
 if grep -qw avx512_bf16 /proc/cpuinfo; then
     speaks attention batch=2 heads=3 tokens=17 width=8 backward=yes causal=no precision=bf16 threads=2
+    for mechanism in windowed-relative routed; do
+        speaks attention mechanism=$mechanism batch=2 heads=3 tokens=24 width=8 block=6 clusters=4 backward=yes causal=yes \
+            precision=bf16 threads=2
+    done
     speaks linear m=33 n=20 k=12 direction=forward precision=bf16 threads=2
 fi
 for backward in no yes; do

@@ -1,9 +1,8 @@
 #include "common/kernels/sight.h"
 
-#include "common/base/error.h"
-#include "common/kernels/cpu/parallel.h"
 #include "common/kernels/cpu/vector/attention_tile.h"
 #include "common/kernels/cpu/vector/levels.h"
+#include "common/kernels/cpu/vector/rows.h"
 
 typedef struct Nonzero {
     int64_t tokens, heads, width;
@@ -23,11 +22,17 @@ static bool any_value(int64_t n, const float *x)
 static void nonzero_piece(const void *job, int64_t first, int64_t last)
 {
     const Nonzero *z = job;
+    float values[BLOCK];
     for (int64_t row = first; row < last; row++) {
         int64_t b = row / z->tokens, n = row % z->tokens;
         for (int64_t h = 0; h < z->heads; h++) {
-            const float *x = (const float *)z->x.data + row_start(z->x, b, h, n, z->width);
-            z->seen[(b * z->heads + h) * z->tokens + n] = any_value(z->width, x);
+            Rows x = rows_from((Rows){z->x.data, 1, z->x.type}, row_start(z->x, b, h, n, z->width));
+            bool any = false;
+            for (int64_t c = 0; c < z->width; c += BLOCK) {
+                int64_t live = least(BLOCK, z->width - c);
+                any |= any_value(live, rows_read(x, 0, c, live, values));
+            }
+            z->seen[(b * z->heads + h) * z->tokens + n] = any;
         }
     }
 }
@@ -35,7 +40,7 @@ static void nonzero_piece(const void *job, int64_t first, int64_t last)
 static void nonzero(const Exec *exec, int64_t batch, int64_t tokens, int64_t heads, int64_t width, HeadRows x,
                     uint8_t *seen)
 {
-    contract(x.type == F32, "nonzero: rows of %s, not of float32", dtype_name(x.type));
+    rows_check((Rows){x.data, 0, x.type}, "nonzero");
     Nonzero z = {tokens, heads, width, x, seen};
     int64_t values = larger(1, heads * width);
     parallel_pieces(exec, batch * tokens, larger(1, PIECE / values), batch * tokens * values * 4, nonzero_piece, &z);
