@@ -10,6 +10,21 @@ static Tensor *gradient_make(Tape *t, Tensor *x)
     return x->gradient;
 }
 
+/* The owner's gradient lies where `memory`, of its size and without gaps, has its data. */
+static void gradient_take(Tape *t, Tensor *owner, const Tensor *memory)
+{
+    Tensor *g = tensor_struct(t);
+    g->shape = owner->shape;
+    g->type = owner->type;
+    g->run = g->stride = tensor_count(owner);
+    g->channels_last = owner->channels_last;
+    g->storage = memory->storage;
+    g->storage->refs++;
+    g->data = memory->data;
+    tensor_hold(g);
+    owner->gradient = g;
+}
+
 /* A gradient that others share must not be written: its owner gets a copy. With `out` alone it may. */
 static void gradient_unshare(Tape *t, Tensor *x, const Tensor *out)
 {
@@ -124,6 +139,16 @@ Slot gradient_slot_over(Tape *t, Tensor *x, const Tensor *out)
     return slot;
 }
 
+Slot gradient_slot_within(Tape *t, Tensor *x)
+{
+    Tensor *owner = x && x->root ? x->root : x;
+    bool alone = x && x->needs_gradient && x->holders == 1 && x->storage && x->storage->pool && x->storage->refs == 1;
+    if (!alone || owner->param || owner->gradient || tensor_count(x) != tensor_count(owner))
+        return gradient_slot(t, x);
+    gradient_take(t, owner, x);
+    return (Slot){.wanted = true, .gradient = *x};
+}
+
 bool slots_agree(Tape *t, int n, Slot *const *slots)
 {
     bool add = false;
@@ -150,16 +175,7 @@ void gradient_give(Tape *t, Tensor *x, Tensor *gradient)
                      gradient->type == owner->type &&
                      !tensor_is_window(gradient); /* a parameter has no storage of the tape's */
     if (shareable) {
-        Tensor *g = tensor_struct(t);
-        g->shape = owner->shape;
-        g->type = owner->type;
-        g->run = g->stride = tensor_count(owner);
-        g->channels_last = owner->channels_last;
-        g->storage = gradient->storage;
-        g->storage->refs++;
-        g->data = gradient->data;
-        tensor_hold(g);
-        owner->gradient = g;
+        gradient_take(t, owner, gradient);
         return;
     }
     Slot slot = gradient_slot(t, x);

@@ -68,7 +68,7 @@ static void cross_entropy_backward(Tape *t, Node *n)
 {
     int64_t rows, cols;
     Rows logits = op_as_rows(n->saved[0], &rows, &cols);
-    Slot dx = gradient_slot(t, n->in[0]);
+    Slot dx = gradient_slot_within(t, n->in[0]);
     KERNEL(t, loss, cross_entropy_gradient, rows, cols, n->out->gradient->data, logits, n->saved[1]->data,
            ((CrossEntropyArgs *)n->args)->ignore, n->saved[2]->data, dx.add, op_as_rows(&dx.gradient, &rows, &cols));
 }

@@ -84,6 +84,10 @@ Slot gradient_slot(Tape *t, Tensor *x);
  * two are one piece of memory (out was added to x), the sum is made in place. */
 Slot gradient_slot_over(Tape *t, Tensor *x, const Tensor *out);
 
+/* The same for an op that saved x and whose kernel reads each element of it before it writes that of the gradient: where
+ * nobody else will look at x again, the gradient takes its memory. */
+Slot gradient_slot_within(Tape *t, Tensor *x);
+
 /* For a kernel that has one flag for several gradients: adds to all or to none. Returns the flag; slots that are overwritten
  * while others are added to are zeroed first. */
 bool slots_agree(Tape *t, int n, Slot *const *slots);

@@ -285,11 +285,13 @@ static void rehearse(Job *job)
     Tape *t = job->tape;
     Tensor *auxiliary = NULL, *ids = tensor_from(t, I64, SHAPE(rows, length), NULL);
     Region before = region_open(t, TRAIN, GRAD);
+    Scope s = scope_open(t);
     Tensor *logits = language_model_of(job)->forward(t, job->network, ids, &auxiliary);
     Tensor *labels = tensor_from(t, I64, SHAPE(rows * length), NULL);
     Tensor *loss = sum_all(t, language_losses(t, logits, labels));
     if (auxiliary)
         loss = add(t, loss, auxiliary);
+    loss = scope_close(t, s, loss);
     tape_backward(t, &loss, NULL, 1);
     tape_reset(t);
     region_close(t, before);
