@@ -24,6 +24,9 @@ bool golden_generate(Golden *g, Error *e);
 bool golden_encdec_loss(Golden *g, Error *e);
 bool golden_encdec_generate(Golden *g, Error *e);
 
+/* input/NAME [rows,n] of marks, uint8; *mask is NULL where the file has none. */
+bool golden_mask(Golden *g, const char *name, int64_t rows, int64_t n, Tensor **mask, Error *e);
+
 /* The arguments of the wrapper's generate; of `filter_logits` the filter and the temperature. */
 typedef struct SpeechConfig {
     int steps;

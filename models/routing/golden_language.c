@@ -24,23 +24,11 @@ static Tensor *tokens_input(Golden *g, const char *name, int64_t vocabulary, Err
     return tensor_from(golden_tape(g), I64, shape, values);
 }
 
-/* input/NAME [B,N] of the shape of the tokens; *mask is NULL where the file has none. */
-static bool mask_input(Golden *g, const char *name, const Tensor *tokens, Tensor **mask, Error *e)
-{
-    *mask = NULL;
-    if (!golden_has_input(g, name))
-        return true;
-    *mask = golden_integers(g, name, U8, e);
-    if (*mask && !shape_equal((*mask)->shape, tokens->shape))
-        return error_set(e, "input/%s does not have the shape of its tokens", name);
-    return *mask != NULL;
-}
-
 static bool read_input(Golden *g, const char *tokens, const char *mask, const LucidrainsConfig *c, LucidrainsInput *in,
                        Error *e)
 {
     *in = (LucidrainsInput){.tokens = tokens_input(g, tokens, c->num_tokens, e)};
-    return in->tokens && mask_input(g, mask, in->tokens, &in->mask, e);
+    return in->tokens && golden_mask(g, mask, tensor_dim(in->tokens, 0), tensor_dim(in->tokens, 1), &in->mask, e);
 }
 
 /* Of a model by itself, which may receive a context: [B,S,C], with its mask. */
@@ -57,12 +45,7 @@ static bool read_input_with_context(Golden *g, const char *tokens, const Lucidra
     const Shape shape = in->context->shape;
     if (shape.rank != 3 || shape.dim[0] != in->tokens->shape.dim[0] || shape.dim[2] != c->dim)
         return error_set(e, "input/context is not [batch, length, dim]");
-    if (!golden_has_input(g, "context_mask"))
-        return true;
-    in->context_mask = golden_integers(g, "context_mask", U8, e);
-    if (in->context_mask && !shape_equal(in->context_mask->shape, SHAPE(shape.dim[0], shape.dim[1])))
-        return error_set(e, "input/context_mask is not [batch, length]");
-    return in->context_mask != NULL;
+    return golden_mask(g, "context_mask", shape.dim[0], shape.dim[1], &in->context_mask, e);
 }
 
 /* So many tokens can be read at once, padding to whole windows included. */

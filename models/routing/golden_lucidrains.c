@@ -23,8 +23,7 @@ static Tensor *heads_input(Golden *g, const char *name, int64_t heads, int64_t w
     return exchange_heads(golden_tape(g), x);
 }
 
-/* input/NAME [rows,n] of marks; NULL without a line if the file has none, with one if it does not fit. */
-static bool mask_input(Golden *g, const char *name, int64_t rows, int64_t n, Tensor **mask, Error *e)
+bool golden_mask(Golden *g, const char *name, int64_t rows, int64_t n, Tensor **mask, Error *e)
 {
     *mask = NULL;
     if (!golden_has_input(g, name))
@@ -93,8 +92,8 @@ static bool run_kmeans_attention(Golden *g, RoutingHeads *r, Params *p, Error *e
     bool one_length = !c->receives_context && (c->shared_qk || golden_has_input(g, "query_mask"));
     if (!shape_equal(k->shape, v->shape) || tensor_dim(k, 0) != batch || (one_length && keys != tensor_dim(q, 1)))
         return error_set(e, "input/q, input/k and input/v do not fit each other");
-    if (!mask_input(g, "query_mask", batch, tensor_dim(q, 1), &query_mask, e) ||
-        !mask_input(g, "key_mask", batch, keys, &key_mask, e))
+    if (!golden_mask(g, "query_mask", batch, tensor_dim(q, 1), &query_mask, e) ||
+        !golden_mask(g, "key_mask", batch, keys, &key_mask, e))
         return false;
     Tensor *out = routing_heads(golden_tape(g), r, q, k, v, query_mask, key_mask, &aux);
     compare(g, exchange_heads(golden_tape(g), out), aux, p, &r->kmeans);
@@ -245,7 +244,7 @@ static bool run_local_attention(Golden *g, const LocalHeads *l, int64_t width, P
 {
     Tensor *q = heads_input(g, "q", 0, width, e), *k = q ? heads_input(g, "k", 0, width, e) : NULL;
     Tensor *v = k ? heads_input(g, "v", 0, 0, e) : NULL, *mask;
-    if (!v || !mask_input(g, "input_mask", tensor_dim(q, 0), tensor_dim(q, 1), &mask, e))
+    if (!v || !golden_mask(g, "input_mask", tensor_dim(q, 0), tensor_dim(q, 1), &mask, e))
         return false;
     if (!shape_equal(q->shape, k->shape) || !shape_equal(q->shape, v->shape) || tensor_dim(q, 1) % l->window)
         return error_set(e, "input/q, input/k and input/v are not one number of whole windows");
@@ -333,8 +332,8 @@ static bool run_self_attention(Golden *g, MixedAttention *a, Params *p, Error *e
     Tensor *x, *positions, *context, *mask, *context_mask, *aux;
     if (!rows_input(g, "x", true, s->dim, &x, e) || !rows_input(g, "pos_emb", false, s->width, &positions, e) ||
         !rows_input(g, "context", s->receives_context, s->dim, &context, e) ||
-        !mask_input(g, "input_mask", tensor_dim(x, 0), tensor_dim(x, 1), &mask, e) ||
-        !mask_input(g, "context_mask", tensor_dim(x, 0), tensor_dim(context ? context : x, 1), &context_mask, e))
+        !golden_mask(g, "input_mask", tensor_dim(x, 0), tensor_dim(x, 1), &mask, e) ||
+        !golden_mask(g, "context_mask", tensor_dim(x, 0), tensor_dim(context ? context : x, 1), &context_mask, e))
         return false;
     if (positions && (tensor_dim(positions, 0) != 1 || tensor_dim(positions, 1) < tensor_dim(x, 1)))
         return error_set(e, "input/pos_emb has fewer rows than input/x");

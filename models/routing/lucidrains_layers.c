@@ -48,6 +48,7 @@ struct LayerStack {
     int shifts; /* 0: tokens are not shifted; 2: by 0, 1; 3: by -1, 0, 1 */
     bool reversible;
     float layer_dropout;
+    bool *taken; /* of the layers: whether it is part of the present forward */
     uint32_t site;
 };
 
@@ -153,6 +154,7 @@ LayerStack *layer_stack_new(Params *p, const LucidrainsConfig *c)
     s->module_count = c->weight_tie ? kinds : s->layer_count;
     s->layers = mem_new((size_t)s->layer_count * sizeof *s->layers);
     s->modules = mem_new((size_t)s->module_count * sizeof *s->modules);
+    s->taken = mem_new((size_t)s->layer_count * sizeof *s->taken);
     for (int at = 0; at < s->layer_count; at++) {
         MixedShape shape = attention_shape(c, at / kinds, at % kinds == 1);
         Layer *l = &s->layers[at];
@@ -171,6 +173,7 @@ void layer_stack_free(LayerStack *s)
         kmeans_free(&s->modules[i].attention.global_attn.kmeans);
     mem_free(s->modules);
     mem_free(s->layers);
+    mem_free(s->taken);
     mem_free(s);
 }
 
@@ -241,27 +244,28 @@ static Tensor *feed_forward_branch(Tape *t, const LayerStack *s, const Layer *l,
 }
 
 /* Which layers take part in this step: in training each is left out with a probability, but never all. */
-static void choose_layers(Tape *t, const LayerStack *s, bool *taken)
+static void choose_layers(Tape *t, const LayerStack *s)
 {
-    Random r = {.draw = tape_draw(t, s->site), .replay = tape_replaying(t)};
     bool any = false, draws = tape_training(t) && s->layer_dropout > 0;
+    Random r = {0};
+    if (draws)
+        r = (Random){.draw = tape_draw(t, s->site), .replay = tape_replaying(t)};
     for (int i = 0; i < s->layer_count; i++) {
-        taken[i] = !draws || random_uniform(&r) >= (double)s->layer_dropout;
-        any = any || taken[i];
+        s->taken[i] = !draws || random_uniform(&r) >= (double)s->layer_dropout;
+        any = any || s->taken[i];
     }
     if (!any)
-        taken[0] = true;
+        s->taken[0] = true;
 }
 
-/* streams[0] is a, streams[1] is b; without reversible layers both are x. */
+/* Without reversible layers the streams a and b are one. */
 Tensor *layer_stack(Tape *t, const LayerStack *s, Tensor *x, const LucidrainsInput *in, Tensor *positions, Tensor **aux)
 {
-    bool *taken = mem_new((size_t)s->layer_count * sizeof *taken);
-    choose_layers(t, s, taken);
+    choose_layers(t, s);
     Scope scope = scope_open(t);
     Tensor *kept[] = {x, x, NULL}; /* a, b and the losses */
     for (int i = 0; i < s->layer_count; i++) {
-        if (!taken[i])
+        if (!s->taken[i])
             continue;
         const Layer *l = &s->layers[i];
         Tensor **a = &kept[0], **b = s->reversible ? &kept[1] : a;
@@ -269,7 +273,6 @@ Tensor *layer_stack(Tape *t, const LayerStack *s, Tensor *x, const LucidrainsInp
         *b = add(t, *b, feed_forward_branch(t, s, l, *a));
         scope_close_n(t, scope, kept, 3);
     }
-    mem_free(taken);
     Tensor *last[] = {s->reversible ? scale(t, add(t, kept[0], kept[1]), 0.5f) : kept[0], kept[2]};
     scope_close_n(t, scope, last, 2);
     *aux = last[1];
