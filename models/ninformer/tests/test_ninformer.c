@@ -39,7 +39,7 @@ typedef struct Fixture {
     float images[BATCH * PIXELS];
 } Fixture;
 
-static Fixture *make(Network network, Gate gate, double dropout)
+static Fixture *make(Network network, Gate gate, double dropout, DType inner)
 {
     Error e;
     const Backend *backend = cpu_backend(&e);
@@ -51,7 +51,7 @@ static Fixture *make(Network network, Gate gate, double dropout)
     f->params = params_new();
     f->model = ninformer_new(&config, f->params);
     params_allocate(f->params, true, 1, backend);
-    f->tape = tape_new(&(TapeOptions){.backend = backend, .threads = 1});
+    f->tape = tape_new(&(TapeOptions){.backend = backend, .threads = 1, .inner = inner});
     Random random = random_at(1, STREAM_DATA, 0, 0);
     for (int i = 0; i < COUNT_OF(f->images); i++)
         f->images[i] = (float)random_normal(&random);
@@ -203,7 +203,7 @@ static void only_token_mixing_and_positions_know_the_order(void **state)
                 {NETWORK_NINFORMER, GATE_UNMIXED, false, false}, {NETWORK_MIXER, GATE_PRODUCT, false, true},
                 {NETWORK_VIT, GATE_PRODUCT, true, true},         {NETWORK_VIT, GATE_PRODUCT, false, false}};
     for (int i = 0; i < COUNT_OF(rows); i++) {
-        Fixture *f = make(rows[i].network, rows[i].gate, 0);
+        Fixture *f = make(rows[i].network, rows[i].gate, 0, F32);
         Param *positions = params_find(f->params, "positions");
         assert_int_equal(positions != NULL, rows[i].network == NETWORK_VIT);
         if (positions && !rows[i].positions)
@@ -220,9 +220,9 @@ static void only_token_mixing_and_positions_know_the_order(void **state)
 /* ---- Learning */
 
 /* Six images of noise by heart; every parameter gets a gradient. */
-static float learn(Network network, Gate gate, double dropout)
+static float learn(Network network, Gate gate, double dropout, DType inner)
 {
-    Fixture *f = make(network, gate, dropout);
+    Fixture *f = make(network, gate, dropout, inner);
     Optimizer *o = optimizer_new(&(OptimizerOptions){.kind = OPTIMIZER_ADAM, .beta1 = 0.9, .beta2 = 0.999, .eps = 1e-8},
                                  f->params);
     float targets[BATCH * CLASSES] = {0}, loss = 0;
@@ -252,17 +252,20 @@ static float learn(Network network, Gate gate, double dropout)
 static void every_network_learns_by_heart(void **state)
 {
     (void)state;
-    for (Gate gate = GATE_PRODUCT; gate <= GATE_UNMIXED; gate++)
-        assert_true(learn(NETWORK_NINFORMER, gate, 0) < 0.05f); /* log 3 = 1.1 at the start */
-    assert_true(learn(NETWORK_NINFORMER, GATE_PRODUCT, 0.1) < 0.3f);
-    assert_true(learn(NETWORK_MIXER, GATE_PRODUCT, 0) < 0.05f);
-    assert_true(learn(NETWORK_VIT, GATE_PRODUCT, 0) < 0.05f);
+    for (DType inner = F32; inner <= BF16; inner++) {
+        for (Gate gate = GATE_PRODUCT; gate <= GATE_UNMIXED; gate++)
+            assert_true(learn(NETWORK_NINFORMER, gate, 0, inner) < 0.05f); /* log 3 = 1.1 at the start */
+        assert_true(learn(NETWORK_NINFORMER, GATE_PRODUCT, 0.1, inner) < 0.3f);
+        assert_true(learn(NETWORK_MIXER, GATE_PRODUCT, 0, inner) < 0.05f);
+        assert_true(learn(NETWORK_VIT, GATE_PRODUCT, 0, inner) < 0.05f);
+    }
 }
 
 static void drops_in_training_only(void **state)
 {
     (void)state;
-    Fixture *f = make(NETWORK_NINFORMER, GATE_PRODUCT, 0.5), *plain = make(NETWORK_NINFORMER, GATE_PRODUCT, 0);
+    Fixture *f = make(NETWORK_NINFORMER, GATE_PRODUCT, 0.5, F32),
+            *plain = make(NETWORK_NINFORMER, GATE_PRODUCT, 0, F32);
     float training[BATCH * CLASSES], eval[BATCH * CLASSES], without[BATCH * CLASSES];
     logits_of(f, TRAIN, training);
     logits_of(f, EVAL, eval);
