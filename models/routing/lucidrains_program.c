@@ -21,7 +21,9 @@ static LanguageShape shape(const RoutingConfig *config)
     return (LanguageShape){.vocabulary = c->num_tokens,
                            .window = c->max_seq_len / block * block,
                            .block = block,
-                           .pads = c->ignore_index == 0};
+                           .pads = c->ignore_index == 0,
+                           .vocabulary_key = "num_tokens",
+                           .window_key = "max_seq_len"};
 }
 
 /* The authors move the means after every backward pass: that of the forward before this one is over. */

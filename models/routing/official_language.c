@@ -58,8 +58,12 @@ static void destroy(void *network)
 static LanguageShape shape(const RoutingConfig *config)
 {
     const OfficialConfig *c = official_config(&config->official);
-    return (LanguageShape){
-        .vocabulary = c->vocab_size, .window = c->max_target_length, .block = c->query_shape[0], .shifts = true};
+    return (LanguageShape){.vocabulary = c->vocab_size,
+                           .window = c->max_target_length,
+                           .block = c->query_shape[0],
+                           .shifts = true,
+                           .vocabulary_key = "vocab_size",
+                           .window_key = "max_target_length"};
 }
 
 static Tensor *forward(Tape *t, void *network, Tensor *ids, Tensor **auxiliary)

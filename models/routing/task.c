@@ -44,16 +44,11 @@ static Tensor *forward(Tape *t, const void *network, Tensor *ids, Tensor **auxil
     return n->model->forward(t, n->own, ids, auxiliary);
 }
 
-/* Without a way of its own, a variant takes texts of any length. */
+/* Without a way of its own (NULL), a variant takes texts of any length. */
 static Tensor *next(Tape *t, const void *network, Tensor *ids)
 {
     const Network *n = network;
-    if (n->model->next)
-        return n->model->next(t, n->own, ids);
-    Scope s = scope_open(t);
-    Tensor *auxiliary = NULL, *logits = forward(t, network, ids, &auxiliary);
-    Tensor *last = contiguous(t, narrow(t, logits, 1, tensor_dim(logits, 1) - 1, 1)); /* [B,1,V] */
-    return scope_close(t, s, reshape(t, last, SHAPE(tensor_dim(last, 0), tensor_dim(last, 2))));
+    return n->model->next ? n->model->next(t, n->own, ids) : NULL;
 }
 
 static void before_training(Tape *t, void *network, Tensor *ids)
@@ -85,8 +80,6 @@ static void trace(Tape *t, const void *network, const void *config)
 
 static const LanguageModel language_model = {
     .shape = shape,
-    .vocabulary_key = "vocab_size (or num_tokens)",
-    .window_key = "max_target_length (or max_seq_len)",
     .forward = forward,
     .next = next,
     .before_training = before_training,

@@ -127,7 +127,7 @@ static void tiny_cache_close(void *cache)
 static LanguageShape tiny_shape(const void *config)
 {
     const TinyConfig *c = config;
-    return (LanguageShape){c->vocabulary, c->window, c->block, c->shifts, c->pads};
+    return (LanguageShape){c->vocabulary, c->window, c->block, c->shifts, c->pads, "vocabulary", "window"};
 }
 
 static void tiny_before_training(Tape *t, void *network, Tensor *ids)
@@ -152,16 +152,10 @@ static void tiny_trace(Tape *t, const void *network, const void *config)
     tape_reset(t);
 }
 
-static const LanguageModel tiny_hooks = {.shape = tiny_shape,
-                                         .vocabulary_key = "vocabulary",
-                                         .window_key = "window",
-                                         .forward = tiny_forward,
-                                         .before_training = tiny_before_training,
-                                         .post_step = tiny_post_step};
+static const LanguageModel tiny_hooks = {
+    .shape = tiny_shape, .forward = tiny_forward, .before_training = tiny_before_training, .post_step = tiny_post_step};
 
 static const LanguageModel tiny_cached_hooks = {.shape = tiny_shape,
-                                                .vocabulary_key = "vocabulary",
-                                                .window_key = "window",
                                                 .forward = tiny_forward,
                                                 .cache_open = tiny_cache_open,
                                                 .cache_extend = tiny_cache_extend,

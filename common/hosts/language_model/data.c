@@ -13,7 +13,6 @@ typedef struct Opening {
     const LanguageDataConfig *config;
     const LanguageEvalConfig *eval;
     LanguageShape shape;
-    const LanguageModel *model;
     Log *log;  /* NULL: nobody listens */
     int ahead; /* ids at the start of a sequence that are not predicted */
 } Opening;
@@ -24,7 +23,7 @@ static bool vocabulary_fits(const Opening *o, int64_t vocabulary, Error *e)
 {
     return vocabulary <= o->shape.vocabulary ||
            error_set(e, "model.%s is %lld, but the ids of data.set %s (tokenizer %s) go up to %lld",
-                     o->model->vocabulary_key, (long long)o->shape.vocabulary, o->config->set, o->config->tokenizer,
+                     o->shape.vocabulary_key, (long long)o->shape.vocabulary, o->config->set, o->config->tokenizer,
                      (long long)vocabulary - 1);
 }
 
@@ -35,7 +34,7 @@ static bool length_fits(const Opening *o, int64_t length, Error *e)
         return error_set(e, "sequences of data.set %s have nothing to predict", o->config->set);
     if (length > o->shape.window)
         return error_set(e, "sequences of %lld tokens (data.length), but model.%s is %lld", (long long)length,
-                         o->model->window_key, (long long)o->shape.window);
+                         o->shape.window_key, (long long)o->shape.window);
     if (length % block)
         return error_set(e, "sequences of %lld tokens (data.length), expected a multiple of the model's block of %lld",
                          (long long)length, (long long)block);
@@ -200,13 +199,8 @@ static bool open_generated(const Opening *o, const DatasetFormat *format, bool t
 bool language_data_open(LanguageData *d, const Job *job, bool train, Error *e)
 {
     const Settings *s = job->settings;
-    Opening o = {.data = d,
-                 .job = job,
-                 .config = s->data,
-                 .eval = s->eval,
-                 .model = language_model_of(job),
-                 .log = job->log,
-                 .shape = language_shape_of(job)};
+    Opening o = {
+        .data = d, .job = job, .config = s->data, .eval = s->eval, .log = job->log, .shape = language_shape_of(job)};
     *d = (LanguageData){0};
     o.ahead = o.shape.shifts ? 0 : 1;
     const DatasetFormat *format = dataset_format(o.config->set, e);

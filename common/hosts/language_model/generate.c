@@ -155,7 +155,7 @@ bool language_generate_text(Job *job, const Tokenizer *tokenizer, const Language
         int32_t id = encoded.items[i];
         *array_add(&w.ids) = id;
         good = id < shape.vocabulary || error_set(e, "the prompt holds id %d, but model.%s is %lld", id,
-                                                  language_model_of(job)->vocabulary_key, (long long)shape.vocabulary);
+                                                  shape.vocabulary_key, (long long)shape.vocabulary);
     }
     if (good && !encoded.count && !shape.shifts)
         good = error_set(e, "the prompt is empty, and the model needs something to go on with");

@@ -12,12 +12,12 @@ typedef struct LanguageShape {
     int64_t block;      /* S is a multiple of it in training and evaluation; 0: any */
     bool shifts; /* logits[b,s] predict ids[b,s] from the ids before it (the model shifts its input); else ids[b,s+1] */
     bool pads;   /* id 0 is padding and is never counted */
+    const char *vocabulary_key, *window_key; /* what the config calls the two */
 } LanguageShape;
 
 /* What the workload asks of a model. */
 typedef struct LanguageModel {
     LanguageShape (*shape)(const void *config);
-    const char *vocabulary_key, *window_key; /* what the config calls them */
 
     /* ids I64 [B,S] -> logits [B,S,V]. *auxiliary is NULL before; while training it may become a scalar that is added to the
      * loss as it is. */
