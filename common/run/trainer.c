@@ -129,7 +129,7 @@ static bool write_row(Trainer *r, double lr, const double *figures, Error *e)
     const Task *task = r->task;
     const char *tags[TRAIN_COLUMNS] = {"train/epoch", "train/lr", "train/loss", r->measure_tag};
     double values[TRAIN_COLUMNS + TASK_FIGURES], *sums = r->at.sums;
-    values[0] = (double)r->at.step / (double)task->steps;
+    values[0] = (double)r->at.step / (double)(task->epochs ? task->steps : task->pass);
     values[1] = lr;
     values[2] = sums[2] > 0 ? sums[0] / sums[2] : NAN;
     values[3] = sums[2] > 0 ? sums[1] / sums[2] : NAN;

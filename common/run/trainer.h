@@ -20,6 +20,7 @@ struct Task {
     int epochs;
     int64_t steps;    /* in an epoch */
     int64_t total;    /* of the run, where epochs is 0 */
+    int64_t pass;     /* likewise: of a pass over the data, which the column `epoch` of metrics.csv counts */
     const char *unit; /* "images" */
     Measure measure;  /* what a training step tells beside its loss */
     Params *params;

@@ -18,7 +18,6 @@ typedef struct LanguageTask {
     Job *job;
     LanguageData data;
     SequenceLoader *loader;
-    int64_t epoch_steps; /* batches of a pass over the data; the task's own epochs are what lies between validations */
     int64_t at;          /* steps done */
     LanguageFeed *feed;
     char figure_names[LANGUAGE_FIGURES][48];
@@ -117,7 +116,7 @@ static void seek(Task *task, int64_t epoch, int64_t step)
 {
     LanguageTask *l = task->own;
     l->at = epoch * task->steps + step;
-    sequence_loader_start(l->loader, l->at / l->epoch_steps, l->at % l->epoch_steps);
+    sequence_loader_start(l->loader, l->at / task->pass, l->at % task->pass);
 }
 
 static double waited(const Task *task)
@@ -207,9 +206,9 @@ static void set_length(LanguageTask *l)
 {
     const LanguageTrainConfig *c = train_config(l);
     Task *task = &l->task;
-    l->epoch_steps = sequence_loader_steps(l->loader);
-    task->total = c->steps ? c->steps : c->epochs * l->epoch_steps;
-    task->steps = c->validate_every ? c->validate_every : c->steps ? MAX(c->steps / 10, (int64_t)1) : l->epoch_steps;
+    task->pass = sequence_loader_steps(l->loader);
+    task->total = c->steps ? c->steps : c->epochs * task->pass;
+    task->steps = c->validate_every ? c->validate_every : c->steps ? MAX(c->steps / 10, (int64_t)1) : task->pass;
     task->steps = MIN(task->steps, task->total);
 }
 
@@ -217,7 +216,7 @@ static void introduce(const LanguageTask *l)
 {
     const LanguageDataConfig *d = l->job->settings->data;
     const LanguageTrainConfig *c = train_config(l);
-    Readable steps = readable_count(l->task.total), epoch = readable_count(l->epoch_steps);
+    Readable steps = readable_count(l->task.total), epoch = readable_count(l->task.pass);
     Readable tokens = readable_count(c->batch_size * l->data.length);
     log_line(l->job->log, "%s: sequences of %lld tokens, %s tokens a step, %s steps, %s of them a pass over the data",
              d->set, (long long)l->data.length, tokens.text, steps.text, epoch.text);
