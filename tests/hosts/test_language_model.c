@@ -355,7 +355,7 @@ static void wrong_input_is_one_line(void **state)
     refuse(folder, "schedule rsqrt needs at least 1 step", WORDS("train", "train.schedule=rsqrt"));
     refuse(folder, "did you mean 'text'", WORDS("train", "data.set=txt"));
     refuse(folder, "sequences of 1727 tokens", WORDS("train", "data.set=shapes", "data.path=null"));
-    refuse(folder, "train.sample_prompt", WORDS("train", "train.sample_prompt=\"\"", "train.validate_every=1"));
+    refuse(folder, "train.sample_prompt", WORDS("train", "train.sample_prompt=\"\""));
     run(folder, WORDS("train", "name=whole", "train.steps=1"));
     refuse(folder, "tokens", WORDS("eval", "runs/tiny/whole", "model.vocabulary=300"));
 }

@@ -144,27 +144,33 @@ static void hear(void *user, int64_t token)
         write_out(w, false);
 }
 
+bool language_prompt(const Job *job, const Tokenizer *tokenizer, const char *prompt, TokenIds *ids, Error *e)
+{
+    LanguageShape shape = language_shape_of(job);
+    if (!tokenizer_encode(tokenizer, prompt, strlen(prompt), ids, e))
+        return false;
+    for (size_t i = 0; i < ids->count; i++)
+        if (ids->items[i] >= shape.vocabulary)
+            return error_set(e, "the prompt holds id %d, but model.%s is %lld", ids->items[i], shape.vocabulary_key,
+                             (long long)shape.vocabulary);
+    return ids->count || shape.shifts ||
+           error_set(e, "the prompt is empty, and the model needs something to go on with");
+}
+
 bool language_generate_text(Job *job, const Tokenizer *tokenizer, const LanguageSampling *how, const char *prompt,
                             int64_t length, Str *text, FILE *stream, Error *e)
 {
-    LanguageShape shape = language_shape_of(job);
     TokenIds encoded = {0};
     Writing w = {.tokenizer = tokenizer, .text = text, .stream = stream};
-    bool good = tokenizer_encode(tokenizer, prompt, strlen(prompt), &encoded, e);
-    for (size_t i = 0; good && i < encoded.count; i++) {
-        int32_t id = encoded.items[i];
-        *array_add(&w.ids) = id;
-        good = id < shape.vocabulary || error_set(e, "the prompt holds id %d, but model.%s is %lld", id,
-                                                  shape.vocabulary_key, (long long)shape.vocabulary);
-    }
-    if (good && !encoded.count && !shape.shifts)
-        good = error_set(e, "the prompt is empty, and the model needs something to go on with");
+    bool good = language_prompt(job, tokenizer, prompt, &encoded, e);
     if (good) {
+        int64_t count = (int64_t)encoded.count, *ids = mem_new((encoded.count + 1) * sizeof *ids);
         LanguageSampling within = *how;
         within.vocabulary = tokenizer_vocabulary(tokenizer);
-        int64_t *ids = mem_copy(w.ids.items, w.ids.count * sizeof *ids); /* the listener's array moves */
+        for (int64_t i = 0; i < count; i++)
+            *array_add(&w.ids) = ids[i] = encoded.items[i];
         write_out(&w, false);
-        language_generate(job, &within, ids, (int64_t)w.ids.count, length, hear, &w);
+        language_generate(job, &within, ids, count, length, hear, &w);
         write_out(&w, true);
         mem_free(ids);
     }

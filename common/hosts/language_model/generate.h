@@ -18,9 +18,11 @@ typedef void LanguageListener(void *user, int64_t token);
 void language_generate(Job *job, const LanguageSampling *how, const int64_t *ids, int64_t count, int64_t length,
                        LanguageListener *listener, void *user);
 
+/* The ids of a prompt, added to `ids`. False with a line if it cannot be encoded, or the model cannot go on with it. */
+bool language_prompt(const Job *job, const Tokenizer *tokenizer, const char *prompt, TokenIds *ids, Error *e);
+
 /* The same with text, in the tokens of `tokenizer`: adds the prompt and what follows it to `text` (NULL: not wanted) and
- * writes it to `stream` (NULL: not wanted) as it grows, whole characters at a time. False with a line if the prompt cannot be
- * encoded. */
+ * writes it to `stream` (NULL: not wanted) as it grows, whole characters at a time. False as language_prompt. */
 bool language_generate_text(Job *job, const Tokenizer *tokenizer, const LanguageSampling *how, const char *prompt,
                             int64_t length, Str *text, FILE *stream, Error *e);
 

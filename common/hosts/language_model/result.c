@@ -26,8 +26,7 @@ bool language_sample(Job *job, const LanguageData *d, int64_t step, Error *e)
         return true;
     LanguageSampling how = language_sampling(job);
     Str text = {0};
-    bool good = language_generate_text(job, d->tokenizer, &how, c->sample_prompt, c->sample_length, &text, NULL, e) ||
-                error_prefix(e, "train.sample_prompt");
+    bool good = language_generate_text(job, d->tokenizer, &how, c->sample_prompt, c->sample_length, &text, NULL, e);
     if (good && text.text)
         log_line(job->log, "sample after %lld steps:\n%s", (long long)step, text.text);
     good = good && keep_sample(job, step, &text, e);

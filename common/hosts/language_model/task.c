@@ -18,7 +18,7 @@ typedef struct LanguageTask {
     Job *job;
     LanguageData data;
     SequenceLoader *loader;
-    int64_t at;          /* steps done */
+    int64_t at; /* steps done */
     LanguageFeed *feed;
     char figure_names[LANGUAGE_FIGURES][48];
 } LanguageTask;
@@ -228,6 +228,18 @@ static bool load_start(Job *job, Error *e)
     return !c->finetune || weights_read(job, c->finetune, NULL, e);
 }
 
+/* A prompt that the model cannot go on with is better known now than at the first validation. */
+static bool check_prompt(const LanguageTask *l, Error *e)
+{
+    const LanguageTrainConfig *c = train_config(l);
+    TokenIds ids = {0};
+    bool good = l->data.kind != DATA_OF_TEXT || !c->sample_length ||
+                language_prompt(l->job, l->data.tokenizer, c->sample_prompt, &ids, e) ||
+                error_prefix(e, "train.sample_prompt");
+    array_free(&ids);
+    return good;
+}
+
 static Task *open_task(Job *job, Error *e)
 {
     LanguageTask *l = mem_new(sizeof *l);
@@ -244,8 +256,8 @@ static Task *open_task(Job *job, Error *e)
                    .post_step = post_step,
                    .validate = validate,
                    .waited = waited};
-    bool good =
-        language_data_open(&l->data, job, true, e) && load_start(job, e) && (l->loader = open_loader(l, e)) != NULL;
+    bool good = language_data_open(&l->data, job, true, e) && check_prompt(l, e) && load_start(job, e) &&
+                (l->loader = open_loader(l, e)) != NULL;
     if (!good) {
         close_task(task);
         return NULL;
