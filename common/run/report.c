@@ -278,6 +278,27 @@ void report_code(Report *r, const char *title, const char *text)
     str_add(out, "\n");
 }
 
+void report_tokens(Report *r, const char *title, const ReportToken *tokens, int count)
+{
+    Str *out = block(r);
+    heading(out, title);
+    tokens_add(out, tokens, count);
+}
+
+void report_group_sizes(Report *r, const char *title, const double *values, const char *const *notes, int groups)
+{
+    Str *out = block(r);
+    heading(out, title);
+    group_sizes_add(out, values, notes, groups);
+}
+
+void report_pair_maps(Report *r, const char *title, const ReportPairMap *maps, int count)
+{
+    Str *out = block(r);
+    heading(out, title);
+    pair_maps_add(out, maps, count);
+}
+
 /* Where the key of a YAML line ends: at the first ": " or ":" that ends it, unless the line begins with a quote. */
 static size_t key_length(const char *line, size_t length)
 {

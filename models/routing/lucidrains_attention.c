@@ -78,7 +78,8 @@ Tensor *routing_heads(Tape *t, const RoutingHeads *r, Tensor *q, Tensor *k, Tens
     int64_t n = tensor_dim(q, 1), m = tensor_dim(k, 1);
     Scope s = scope_open(t);
     Tensor *scores = kmeans_scores(t, &r->kmeans, two_sets ? concat2(t, 1, q, k) : q, aux); /* [B,H,N+S,K] */
-    Tensor *queries = top_rows(t, narrow(t, scores, 2, 0, n), MIN(c->window, n)), *keys = queries;
+    Tensor *suits = tape_show(t, narrow(t, scores, 2, 0, n), "routing.scores");             /* [B,H,N,K] */
+    Tensor *queries = tape_show(t, top_rows(t, suits, MIN(c->window, n)), "routing.members"), *keys = queries;
     if (two_sets)
         keys = top_rows(t, narrow(t, scores, 2, n, m), MIN(c->receives_context ? c->context_window : c->window, m));
     else

@@ -269,6 +269,7 @@ Tensor *layer_stack(Tape *t, const LayerStack *s, Tensor *x, const LucidrainsInp
             continue;
         const Layer *l = &s->layers[i];
         Tensor **a = &kept[0], **b = s->reversible ? &kept[1] : a;
+        tape_show(t, *b, "layer%d.in", i);
         *a = add(t, *a, attention_branch(t, s, l, *b, in, positions, &kept[2]));
         *b = add(t, *b, feed_forward_branch(t, s, l, *a));
         scope_close_n(t, scope, kept, 3);

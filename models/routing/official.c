@@ -271,7 +271,7 @@ Tensor *official_forward(Tape *t, Official *m, Tensor *shifted, int64_t known, T
     Tensor *x = (c->image ? embed_image : embed_text)(t, m, shifted); /* [B,S,D] */
     x = dropout(t, x, (float)c->layer_prepostprocess_dropout, m->input_site);
     for (int i = 0; i < c->num_decoder_layers; i++)
-        x = layer(t, &m->layers[i], x, known, &loss);
+        x = layer(t, &m->layers[i], tape_show(t, x, "layer%d.in", i), known, &loss);
     x = sequence(t, &m->last, x, NULL);
     if (m->final1.weight)
         x = linear(t, &m->final1, x);

@@ -136,7 +136,8 @@ static Tensor *routing_heads(Tape *t, const OfficialAttention *a, Tensor *q, Ten
     int64_t window = c->sparsity_cluster_attention_window;
     q = standardize(t, q, NULL, NULL, 1e-6f * (float)a->width);
     k = c->share_qk ? q : standardize(t, k, NULL, NULL, 1e-6f);
-    Tensor *from = top_rows(t, group_scores(t, a, q, known, QUERIES, loss), window); /* [B,K w,h] */
+    Tensor *scores = tape_show(t, group_scores(t, a, q, known, QUERIES, loss), "routing.scores"); /* [B,h,S,K] */
+    Tensor *from = tape_show(t, top_rows(t, scores, window), "routing.members");                  /* [B,K w,h] */
     Tensor *to = from;
     if (!c->share_qk)
         to = top_rows(t, group_scores(t, a, k, known, KEYS, loss), window);

@@ -31,4 +31,7 @@ typedef struct RoutingModel {
     ParamRule *decays;
 } RoutingModel;
 
+/* ./eval routing --table N (tables.c) */
+bool routing_table(const struct Program *program, int number, const Node *overrides, Error *e);
+
 extern const RoutingModel official_model, lucidrains_model;

@@ -1,5 +1,6 @@
 /* What the Routing Transformer is trained for: predicting the next token of a text, or the next value of an image, by the
  * workload of common/hosts/language_model. */
+#include "models/routing/clusters.h"
 #include "models/routing/golden.h"
 #include "models/routing/routing.h"
 
@@ -87,6 +88,12 @@ static const LanguageModel language_model = {
     .decays = decays,
 };
 
+static const ModelView views[] = {
+    {"--clusters", "[TEXT]",
+     "draws which token attends in which cluster into clusters.html: of TEXT, or of the test text", clusters_view},
+    {0},
+};
+
 const Model routing_model = {
     .name = "routing",
     .title = "Routing Transformer",
@@ -97,4 +104,6 @@ const Model routing_model = {
     .workload = &language_model_workload,
     .workload_hooks = &language_model,
     .golden = routing_golden,
+    .views = views,
+    .table = routing_table,
 };

@@ -1,7 +1,7 @@
 #include "run_floor/scratch.h"
 #include "common/data/image_file.h"
 #include "common/run/picture.h"
-#include "common/run/report.h"
+#include "common/run/report_groups.h"
 
 #include <math.h>
 #include <stdio.h>
@@ -115,6 +115,9 @@ static void every_text_is_escaped(void **state)
     report_pairs(r, HOSTILE, &(ReportPair){HOSTILE, HOSTILE}, 1);
     report_text(r, HOSTILE, HOSTILE);
     report_code(r, HOSTILE, HOSTILE);
+    report_tokens(r, HOSTILE, &(ReportToken){HOSTILE, 0, false, HOSTILE}, 1);
+    report_group_sizes(r, HOSTILE, (double[]){1}, names, 1);
+    report_pair_maps(r, HOSTILE, &(ReportPairMap){HOSTILE, HOSTILE, (int16_t[]){0}, 1}, 1);
     report_section(r, "Second", NULL);
     report_yaml(r, HOSTILE, HOSTILE);
     char *html = page_of(r, *state);
@@ -122,8 +125,9 @@ static void every_text_is_escaped(void **state)
     for (const char *c = html; *c; c++)
         assert_false((unsigned char)*c == 0xff || *c == 1);
     /* 3 + 4 + 3 | chart: title twice, legend, mark, 3 tips of x label and name, x label: 11 | confusion: 4 names, 4
-     * titles of 1 and 2 names (6), 2 mistakes of 2 (4): 14 | card: alt, 2 | heading and 4 | 3 | 2 | 2 | 2 */
-    assert_int_equal(occurrences(html, ESCAPED), 10 + 11 + 14 + 4 + 5 + 3 + 2 + 2 + 2);
+     * titles of 1 and 2 names (6), 2 mistakes of 2 (4): 14 | card: alt, 2 | heading and 4 | 3 | 2 | 2 | 2 |
+     * tokens: heading, text, note; sizes: heading, note; map: heading, caption, alt: 8 */
+    assert_int_equal(occurrences(html, ESCAPED), 10 + 11 + 14 + 4 + 5 + 3 + 2 + 2 + 2 + 8);
     mem_free(html);
     str_free(&png);
 }
@@ -302,6 +306,25 @@ static void the_machine_is_listed(void **state)
     mem_free(html);
 }
 
+/* Colours are one group's in every block; a pair is drawn where its row and column are. */
+static void groups_keep_their_colours(void **state)
+{
+    const ReportToken tokens[] = {{"a ", 1, false, NULL}, {"b", -1, false, NULL}, {"c", 1, true, "full"}};
+    const int16_t pairs[] = {-1, -1, -1, 1, 1, -1, -1, 1, 0};
+    Report *r = report_begin("Title", NULL);
+    report_tokens(r, NULL, tokens, 3);
+    report_group_sizes(r, NULL, (double[]){5, 20}, NULL, 2);
+    report_pair_maps(r, NULL, &(ReportPairMap){"caption", "alt", pairs, 3}, 1);
+    char *html = page_of(r, *state);
+    assert_non_null(strstr(html, "<span class=\"token\" style=\"--h:350\">a </span>b"
+                                 "<span class=\"token faint\" style=\"--h:350\" title=\"full\">c</span>"));
+    assert_non_null(strstr(html, "<i style=\"--h:212;--w:25.0%\"></i><span>0</span><b>5</b>"));
+    assert_non_null(strstr(html, "<i style=\"--h:350;--w:100.0%\"></i><span>1</span><b>20</b>"));
+    assert_non_null(strstr(html, "<path style=\"--h:212\" d=\"M0 0m2 2h1\"/>"));
+    assert_non_null(strstr(html, "<path style=\"--h:350\" d=\"M0 0m0 1h2m-1 1h1\"/>"));
+    mem_free(html);
+}
+
 static void a_page_that_cannot_be_written_is_one_line(void **state)
 {
     Error e;
@@ -316,17 +339,12 @@ static void a_page_that_cannot_be_written_is_one_line(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        SCRATCH_TEST(every_text_is_escaped),
-        SCRATCH_TEST(stands_alone),
-        SCRATCH_TEST(pictures_survive_base64),
-        SCRATCH_TEST(charts_have_sensible_ticks),
-        SCRATCH_TEST(charts_draw_what_there_is),
-        SCRATCH_TEST(long_curves_stay_small),
-        SCRATCH_TEST(confusion_fits_its_classes),
-        SCRATCH_TEST(yaml_keys_and_comments_are_marked),
-        SCRATCH_TEST(columns_of_numbers_stand_right),
-        SCRATCH_TEST(the_machine_is_listed),
-        SCRATCH_TEST(a_page_that_cannot_be_written_is_one_line),
+        SCRATCH_TEST(every_text_is_escaped),          SCRATCH_TEST(stands_alone),
+        SCRATCH_TEST(pictures_survive_base64),        SCRATCH_TEST(charts_have_sensible_ticks),
+        SCRATCH_TEST(charts_draw_what_there_is),      SCRATCH_TEST(long_curves_stay_small),
+        SCRATCH_TEST(confusion_fits_its_classes),     SCRATCH_TEST(yaml_keys_and_comments_are_marked),
+        SCRATCH_TEST(columns_of_numbers_stand_right), SCRATCH_TEST(the_machine_is_listed),
+        SCRATCH_TEST(groups_keep_their_colours),      SCRATCH_TEST(a_page_that_cannot_be_written_is_one_line),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
