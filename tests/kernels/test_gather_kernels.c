@@ -153,6 +153,41 @@ static const Case cases[] = {
 };
 CHECK_FAMILY(gather)
 
+/* ---- A table that no cache holds is zeroed past the caches: the same bytes as sums added to zeros. */
+
+static void scatter_into(const Backend *backend, int threads, const Choices *c, bool add, const float *x, float *y)
+{
+    Trial t = {.exec = {.threads = threads}};
+    HeadRows from = {(void *)x, c->count * c->width, c->width, F32}, to = {y, c->rows * c->width, c->width, F32};
+    void *scratch = scratch_new(&t, backend->gather.scatter_scratch(c));
+    backend->gather.scatter(&t.exec, c, from, NULL, 0, add, to);
+    free(scratch);
+}
+
+static void a_large_table(void **state)
+{
+    (void)state;
+    enum { ROWS = 10000, COUNT = 37, WIDTH = 432, VALUES = ROWS * WIDTH, ODD = 3 };
+    float *x = mem_new(COUNT * WIDTH * sizeof *x);
+    int64_t index[COUNT];
+    for (int i = 0; i < COUNT * WIDTH; i++)
+        x[i] = (float)(i % 1001);
+    for (int i = 0; i < COUNT; i++)
+        index[i] = i * 977 % ROWS / 7 * 7;
+    Choices c = {.batch = 1, .rows = ROWS, .count = COUNT, .heads = 1, .width = WIDTH, .index = index, .type = I64};
+    float *got = aligned_alloc(64, VALUES * sizeof *got + 64), *want = mem_new(VALUES * sizeof *want);
+    for (Level level = {0}; next_level(&level);)
+        for (int threads = 1; threads <= 2; threads++)
+            for (int offset = 0; offset <= ODD; offset += ODD) { /* also where no row begins on a vector */
+                memset(want, 0, VALUES * sizeof *want);
+                memset(got, GAP_BYTE, VALUES * sizeof *got + 64);
+                scatter_into(level.backend, threads, &c, true, x, want);
+                scatter_into(level.backend, threads, &c, false, x, got + offset);
+                assert_memory_equal(got + offset, want, VALUES * sizeof *got);
+            }
+    mem_free(x), mem_free(want), free(got);
+}
+
 /* ---- What ends the program */
 
 static void gather_one(Trial *t, int64_t choice)
@@ -182,6 +217,7 @@ static void choices_outside(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {cmocka_unit_test(every_entry_has_a_case),
-                                       cmocka_unit_test(every_case_at_every_level), cmocka_unit_test(choices_outside)};
+                                       cmocka_unit_test(every_case_at_every_level), cmocka_unit_test(a_large_table),
+                                       cmocka_unit_test(choices_outside)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

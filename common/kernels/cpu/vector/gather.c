@@ -7,7 +7,8 @@
 enum {
     STRIP = 256, /* columns of a task; wider rows are cut, which also shares a row that many choose between threads */
     VECTORS = 4, /* that are summed at a time */
-    AHEAD = 8    /* choices between asking for a row and adding it */
+    AHEAD = 8,   /* choices between asking for a row and adding it */
+    MOST_CACHED = 4 << 20 /* values of a result that a cache may still hold when it is read: 16 MB */
 };
 
 static int64_t chosen(const Choices *c, int64_t b, int64_t m, int64_t h)
@@ -101,6 +102,7 @@ typedef struct Scatter {
     int32_t *starts,
         *order; /* of each sample and head: [N+1] where a row's choices begin in the order, and that order [M] */
     int64_t strips;
+    bool streams; /* y is larger than the caches */
 } Scatter;
 
 static size_t scatter_scratch(const Choices *c)
@@ -162,6 +164,20 @@ static void sum_choices(const Scatter *s, int64_t b, int64_t h, const int32_t *c
     }
 }
 
+/* A strip that nobody chose. Of a table that no cache holds (a vocabulary's gradient, of which a batch touches little) it is
+ * written past the caches, which would otherwise read each line first. */
+static void zero_strip(const Scatter *s, Rows row, int64_t from, int64_t n)
+{
+    char *to = (char *)row.data + (size_t)from * dtype_bytes(row.type);
+    size_t bytes = (size_t)n * dtype_bytes(row.type), vector = sizeof(Vec);
+    if (!s->streams || (uintptr_t)to % vector != 0 || bytes % vector != 0) {
+        memset(to, 0, bytes);
+        return;
+    }
+    for (size_t i = 0; i < bytes; i += vector)
+        VEC_OP(stream_ps)((float *)(to + i), vec_set(0));
+}
+
 /* One strip of one row of y. */
 static void scatter_row(const Scatter *s, int64_t group, int64_t i, int64_t strip)
 {
@@ -169,15 +185,18 @@ static void scatter_row(const Scatter *s, int64_t group, int64_t i, int64_t stri
     const int32_t *starts = s->starts + group * (c->rows + 1), *order = s->order + group * c->count;
     int64_t b = group / c->heads, h = group % c->heads, from = strip * STRIP, n = least(STRIP, c->width - from);
     float sum[STRIP], values[STRIP], factor = 1.0f;
+    Rows to = row_at(s->y, c->width, b, i, h);
+    if (starts[i] == starts[i + 1] && !s->factors) {
+        if (!s->add)
+            zero_strip(s, to, from, n);
+        return;
+    }
     sum_choices(s, b, h, order + starts[i], starts[i + 1] - starts[i], c->count - starts[i], from, n, sum);
     if (s->factors) {
         factor = 1.0f / ((float)(starts[i + 1] - starts[i]) + s->eps);
         if (strip == 0)
             s->factors[(b * c->rows + i) * c->heads + h] = factor;
     }
-    if (s->add && starts[i] == starts[i + 1])
-        return;
-    Rows to = row_at(s->y, c->width, b, i, h);
     float *y = rows_open(to, 0, from, n, s->add, values);
     for (int64_t j = 0; j < n; j += LANES) {
         Vec v = vec_load(sum + j) * factor;
@@ -216,6 +235,8 @@ static void scatter_piece(const void *job, int64_t first, int64_t last)
         for (int64_t i = first_row(starts, c->rows, first - from); i < end; i++)
             scatter_row(s, group, i, part % s->strips);
     }
+    if (s->streams)
+        _mm_sfence(); /* what went past the caches is seen before the next kernel */
 }
 
 static void scatter(const Exec *exec, const Choices *c, HeadRows x, float *factors, float eps, bool add, HeadRows y)
@@ -232,7 +253,8 @@ static void scatter(const Exec *exec, const Choices *c, HeadRows x, float *facto
                  .add = add,
                  .starts = starts,
                  .order = starts + groups * (c->rows + 1),
-                 .strips = (c->width + STRIP - 1) / STRIP};
+                 .strips = (c->width + STRIP - 1) / STRIP,
+                 .streams = groups * c->rows * c->width > MOST_CACHED};
     if (s.strips == 0 || c->rows == 0)
         return;
     parallel_pieces(exec, groups, 1, groups * work * 16, sort_piece, &s);
