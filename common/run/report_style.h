@@ -38,7 +38,7 @@ static const char REPORT_STYLE[] =
     ".intro { max-width: 44rem; margin: -.4rem 0 1.4rem; color: var(--soft); text-wrap: pretty; }\n"
     "small, .value { font-size: .82rem; color: var(--soft); }\n"
     "\n"
-    ".figures { display: grid; grid-template-columns: repeat(auto-fit, minmax(9.5rem, 1fr)); gap: 1.6rem 2rem;\n"
+    ".figures { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(100%, 12.5rem), 1fr)); gap: 1.6rem 2rem;\n"
     "  margin: clamp(1.8rem, 4vw, 3rem) 0 0; }\n"
     ".figures > div { border-top: 2px solid var(--accent); padding-top: .7rem; }\n"
     ".figures dt { font-size: .85rem; color: var(--soft); }\n"
