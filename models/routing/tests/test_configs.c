@@ -18,6 +18,7 @@ static const char CONFIGS[] = "models/routing/configs";
 typedef struct Sizes {
     const char *config;
     int64_t words, narrow, wide, hidden, layers, local, routing, skip, clusters, farthest, side, channels;
+    bool norms_first; /* and so one more behind the last layer */
 } Sizes;
 
 static int64_t of_layer(const Sizes *s, bool routes)
@@ -37,42 +38,43 @@ static int64_t parameters(const Sizes *s)
         count = w * s->channels * d + 2 * s->side * s->channels * d + d * w + w;
     else
         count = w * e + e * d + d + (e != d ? d * e + e : 0) + e * w + w;
+    count += s->norms_first ? 2 * d : 0;
     for (int64_t layer = 0; layer < s->layers; layer++)
         count += of_layer(s, s->routing && layer >= s->skip);
     return count;
 }
 
 static const Sizes table[] = {
-    {"wikitext103_local4k", 267735, 256, 1024, 3072, 14, 16, 0, 0, 0, 513, 0, 0},
-    {"wikitext103_local_cluster4k", 267735, 256, 1024, 3072, 14, 8, 8, 0, 8, 513, 0, 0},
-    {"wikitext103_local_cluster1k", 267735, 256, 1024, 3072, 20, 8, 8, 0, 2, 513, 0, 0},
-    {"wikitext103_local_hash4k", 267735, 256, 1024, 3072, 14, 8, 8, 0, 0, 513, 0, 0},
-    {"wikitext103_local_hash1k", 267735, 256, 1024, 3072, 20, 8, 8, 0, 0, 513, 0, 0},
-    {"wikitext103_random4k", 267735, 256, 1024, 3072, 14, 8, 8, 0, 0, 513, 0, 0},
-    {"enwik8_local8k", 256, 1024, 1024, 3072, 22, 8, 0, 0, 0, 513, 0, 0},
-    {"enwik8_local_cluster8k", 256, 1024, 1024, 3072, 12, 4, 4, 0, 16, 513, 0, 0},
-    {"enwik8_local12k", 256, 1024, 1024, 3072, 22, 8, 0, 0, 0, 257, 0, 0},
-    {"enwik8_local_cluster12k", 256, 1024, 1024, 3072, 12, 4, 4, 0, 48, 257, 0, 0},
-    {"pg19_local8k", 98304, 1032, 1032, 4096, 24, 8, 0, 0, 0, 513, 0, 0},
-    {"pg19_local_cluster8k", 98304, 1032, 1032, 4096, 22, 6, 2, 21, 16, 513, 0, 0},
-    {"imagenet_local1d", 256, 0, 1024, 2048, 24, 16, 0, 0, 0, 0, 64, 3},
-    {"imagenet_local_cluster", 256, 0, 1024, 2048, 24, 12, 4, 0, 8, 0, 64, 3},
-    {"cifar10_local1d", 256, 0, 1024, 2048, 12, 8, 0, 0, 0, 0, 32, 3},
-    {"cifar10_local_cluster", 256, 0, 1024, 2048, 12, 4, 4, 0, 6, 0, 32, 3},
-    {"cifar10_random", 256, 0, 1024, 2048, 12, 4, 4, 0, 0, 0, 32, 3},
-    {"mnist_local1d", 256, 0, 512, 2048, 12, 4, 0, 0, 0, 0, 28, 1},
-    {"mnist_cluster_local", 256, 0, 512, 2048, 12, 2, 2, 0, 7, 0, 28, 1},
+    {"wikitext103_local4k", 267735, 256, 1024, 3072, 14, 16, 0, 0, 0, 513, 0, 0, false},
+    {"wikitext103_local_cluster4k", 267735, 256, 1024, 3072, 14, 8, 8, 0, 8, 513, 0, 0, false},
+    {"wikitext103_local_cluster1k", 267735, 256, 1024, 3072, 20, 8, 8, 0, 2, 513, 0, 0, false},
+    {"wikitext103_local_hash4k", 267735, 256, 1024, 3072, 14, 8, 8, 0, 0, 513, 0, 0, false},
+    {"wikitext103_local_hash1k", 267735, 256, 1024, 3072, 20, 8, 8, 0, 0, 513, 0, 0, false},
+    {"wikitext103_random4k", 267735, 256, 1024, 3072, 14, 8, 8, 0, 0, 513, 0, 0, false},
+    {"enwik8_local8k", 256, 1024, 1024, 3072, 22, 8, 0, 0, 0, 513, 0, 0, false},
+    {"enwik8_local_cluster8k", 256, 1024, 1024, 3072, 12, 4, 4, 0, 16, 513, 0, 0, false},
+    {"enwik8_local12k", 256, 1024, 1024, 3072, 22, 8, 0, 0, 0, 257, 0, 0, false},
+    {"enwik8_local_cluster12k", 256, 1024, 1024, 3072, 12, 4, 4, 0, 48, 257, 0, 0, false},
+    {"pg19_local8k", 98304, 1032, 1032, 4096, 24, 8, 0, 0, 0, 513, 0, 0, false},
+    {"pg19_local_cluster8k", 98304, 1032, 1032, 4096, 22, 6, 2, 21, 16, 513, 0, 0, false},
+    {"imagenet_local1d", 256, 0, 1024, 2048, 24, 16, 0, 0, 0, 0, 64, 3, false},
+    {"imagenet_local_cluster", 256, 0, 1024, 2048, 24, 12, 4, 0, 8, 0, 64, 3, false},
+    {"cifar10_local1d", 256, 0, 1024, 2048, 12, 8, 0, 0, 0, 0, 32, 3, false},
+    {"cifar10_local_cluster", 256, 0, 1024, 2048, 12, 4, 4, 0, 6, 0, 32, 3, false},
+    {"cifar10_random", 256, 0, 1024, 2048, 12, 4, 4, 0, 0, 0, 32, 3, false},
+    {"mnist_local1d", 256, 0, 512, 2048, 12, 4, 0, 0, 0, 0, 28, 1, false},
+    {"mnist_cluster_local", 256, 0, 512, 2048, 12, 2, 2, 0, 7, 0, 28, 1, false},
     /* The same by the name of their data, and for a small machine. */
-    {"enwik8", 256, 1024, 1024, 3072, 12, 4, 4, 0, 16, 513, 0, 0},
-    {"pg19", 98304, 1032, 1032, 4096, 22, 6, 2, 21, 16, 513, 0, 0},
-    {"imagenet64", 256, 0, 1024, 2048, 24, 12, 4, 0, 8, 0, 64, 3},
-    {"cifar10", 256, 0, 1024, 2048, 12, 4, 4, 0, 6, 0, 32, 3},
-    {"wikitext2", 33278, 128, 256, 768, 4, 2, 2, 0, 8, 129, 0, 0},
-    {"wikitext2_small", 8000, 128, 256, 768, 3, 2, 2, 0, 8, 129, 0, 0},
-    {"enwik8_small", 256, 256, 256, 768, 4, 2, 2, 0, 8, 129, 0, 0},
-    {"shakespeare", 128, 192, 192, 576, 4, 2, 2, 0, 8, 129, 0, 0},
-    {"cifar10_small", 256, 0, 128, 256, 4, 2, 2, 0, 6, 0, 32, 3},
-    {"mnist_small", 256, 0, 128, 256, 4, 2, 2, 0, 7, 0, 28, 1},
+    {"enwik8", 256, 1024, 1024, 3072, 12, 4, 4, 0, 16, 513, 0, 0, false},
+    {"pg19", 98304, 1032, 1032, 4096, 22, 6, 2, 21, 16, 513, 0, 0, false},
+    {"imagenet64", 256, 0, 1024, 2048, 24, 12, 4, 0, 8, 0, 64, 3, false},
+    {"cifar10", 256, 0, 1024, 2048, 12, 4, 4, 0, 6, 0, 32, 3, false},
+    {"wikitext2", 33278, 128, 256, 768, 4, 2, 2, 0, 8, 129, 0, 0, true},
+    {"wikitext2_small", 8000, 128, 256, 768, 3, 2, 2, 0, 8, 129, 0, 0, true},
+    {"enwik8_small", 256, 256, 256, 768, 4, 2, 2, 0, 8, 129, 0, 0, true},
+    {"shakespeare", 128, 192, 192, 576, 4, 2, 2, 0, 8, 129, 0, 0, true},
+    {"cifar10_small", 256, 0, 128, 256, 4, 2, 2, 0, 6, 0, 32, 3, true},
+    {"mnist_small", 256, 0, 128, 256, 4, 2, 2, 0, 7, 0, 28, 1, true},
 };
 
 typedef struct Counted {
