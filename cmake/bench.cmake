@@ -1,7 +1,7 @@
 # Our side of the benches: bench/*.c are one program each, build/<preset>/bench/<name>, made by the target `bench` (or
 # `checks`, whose smoke test runs them). One that is called like a model is linked with it.
 list(REVERSE ZOO_FLOORS)
-add_library(zoo_bench STATIC EXCLUDE_FROM_ALL bench/side/side.c bench/side/peak.c bench/side/classifier.c)
+add_library(zoo_bench STATIC EXCLUDE_FROM_ALL bench/side/side.c bench/side/peak.c bench/side/network.c bench/side/classifier.c)
 target_link_libraries(zoo_bench PUBLIC ${ZOO_FLOORS})
 target_compile_definitions(zoo_bench PUBLIC ZOO_ROOT="${PROJECT_SOURCE_DIR}")
 list(REVERSE ZOO_FLOORS)

@@ -1,6 +1,11 @@
 """Both sides must compute the same before their times are compared."""
 from driver.side import SideError
 
+
+class Differs(SideError):
+    pass
+
+
 TOLERANCES = {"fp32": 1e-3, "bf16": 3e-2}
 
 
@@ -21,16 +26,18 @@ def compare(folder, peer, precision="fp32"):
     if mine.keys() != theirs.keys():
         raise SideError(f"{peer} computed other tensors: {sorted(mine.keys() ^ theirs.keys())[:4]}")
     size = numpy.linalg.norm if precision == "bf16" else lambda x: numpy.abs(x).max()
-    sizes = {name: float(size(x.astype("float64").ravel())) for name, x in theirs.items()}
+    sizes = {name: float(size(x.astype("float64").ravel())) if x.size else 0.0 for name, x in theirs.items()}
     floor = 1e-3 * max((v for name, v in sizes.items() if name.startswith("grad/")), default=0.0)
     worst = 0.0
     for name, x in theirs.items():
         if mine[name].shape != x.shape:
             raise SideError(f"{name} is {mine[name].shape} here and {x.shape} in {peer}")
+        if not x.size:
+            continue
         difference = float(size((mine[name].astype("float64") - x).ravel()))
         allowed = TOLERANCES[precision] * max(sizes[name], floor if name.startswith("grad/") else 0.0)
         if not difference <= allowed:
-            raise SideError(f"no result: {name} differs from {peer} by {difference:.3g}, allowed is {allowed:.3g}")
+            raise Differs(f"no result: {name} differs from {peer} by {difference:.3g}, allowed is {allowed:.3g}")
         worst = max(worst, difference / allowed if allowed else 0.0)
     return worst
 

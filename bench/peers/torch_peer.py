@@ -98,6 +98,36 @@ class NiNformer(Classifier):
         return torch.optim.Adam(self.model.parameters(), lr=1e-5, fused=True)
 
 
+class Routing:
+    """lucidrains' package, Adam. The means move in a hook of its own on the backward pass."""
+
+    SIZES = {"lucidrains_enwik8": {"dim": 512, "depth": 6, "max_seq_len": 4096, "heads": 8, "dim_head": 64, "window_size": 128,
+                                   "n_local_attn_heads": (8, 8, 8, 4, 4, 4)}}
+
+    def __init__(self, inputs, words):
+        from routing_transformer import AutoregressiveWrapper, RoutingTransformerLM
+        model = RoutingTransformerLM(num_tokens=256, causal=True, **self.SIZES[words["config"]])
+        model.load_state_dict({name[6:]: x for name, x in inputs.items() if name.startswith("param/")})
+        self.model, self.tokens = model.train(), inputs["tokens"]
+        self.loss = compiled(AutoregressiveWrapper(model))
+        self.optimizer = torch.optim.Adam(model.parameters(), lr=1e-4, fused=True)
+
+    def forward_backward(self):
+        self.optimizer.zero_grad(set_to_none=True)
+        loss = self.loss(self.tokens, return_loss=True)
+        loss.backward()
+        return loss
+
+    def operation(self):
+        self.forward_backward()
+        self.optimizer.step()
+
+    def check(self):
+        loss = self.forward_backward()
+        return {"loss": loss.detach().reshape(())} | {f"grad/{name}": p.grad if p.numel() else p.detach()
+                                          for name, p in self.model.named_parameters()}
+
+
 class Attention:
     """Tensors lie as torch likes them, [B,H,N,d]; the results are turned to ours, [B,N,H,d]."""
 
@@ -190,7 +220,8 @@ class Elementwise:
         return {"y": y.detach()} | {f"grad/{name}": x.grad for name, x in self.wanted.items()}
 
 
-CASES = {"crossvit": CrossVit, "ninformer": NiNformer, "attention": Attention, "linear": Linear, "elementwise": Elementwise}
+CASES = {"crossvit": CrossVit, "ninformer": NiNformer, "routing": Routing, "attention": Attention,
+         "linear": Linear, "elementwise": Elementwise}
 
 
 def prepare(folder, words):

@@ -1,10 +1,9 @@
 #include "bench/side/classifier.h"
 
+#include "bench/side/network.h"
 #include "common/autograd/ops.h"
 #include "common/base/memory.h"
-#include "common/base/str.h"
 #include "common/nn/optimizer.h"
-#include "common/run/settings.h"
 
 #include <string.h>
 
@@ -62,35 +61,14 @@ static void infer(void *own)
 
 /* ---- Results and inputs as files */
 
-static bool write_all(const char *path, TensorToWrite *list, int count, int named, Error *e)
-{
-    bool good = safetensors_write(path, list, count, NULL, 0, e);
-    for (int i = 0; i < named; i++)
-        mem_free((char *)list[i].name);
-    mem_free(list);
-    return good;
-}
-
-/* Names are "<prefix>/<parameter>"; `extra` more places stand behind the parameters. */
-static TensorToWrite *list_params(const Network *n, const char *prefix, bool gradients, int extra)
-{
-    int count = params_count(n->params);
-    TensorToWrite *list = mem_new((size_t)(count + extra) * sizeof *list);
-    for (int i = 0; i < count; i++) {
-        const Param *p = params_at(n->params, i);
-        list[i] = side_to_write(str_format("%s/%s", prefix, p->name), gradients ? &p->gradient : &p->value);
-    }
-    return list;
-}
-
 static bool check_training(void *own, const char *path, Error *e)
 {
     Network *n = own;
     Tensor *loss = forward_backward(n);
-    int count = params_count(n->params);
-    TensorToWrite *list = list_params(n, "grad", true, 1);
+    int count;
+    TensorToWrite *list = network_list(n->params, "grad", true, 1, &count);
     list[count] = side_to_write("loss", loss);
-    bool good = write_all(path, list, count + 1, count, e);
+    bool good = network_write(path, list, count + 1, count, e);
     tape_reset(n->tape);
     return good;
 }
@@ -107,12 +85,12 @@ static bool check_inference(void *own, const char *path, Error *e)
 
 static bool write_inputs(const Network *n, const char *path, Error *e)
 {
-    int count = params_count(n->params);
+    int count;
     const int64_t *d = n->image_shape.dim;
-    TensorToWrite *list = list_params(n, "param", false, 2);
+    TensorToWrite *list = network_list(n->params, "param", false, 2, &count);
     list[count] = (TensorToWrite){"x", F32, 4, {d[0], d[1], d[2], d[3]}, n->images};
     list[count + 1] = (TensorToWrite){"labels", I64, 1, {d[0]}, n->labels};
-    return write_all(path, list, count + 2, count, e);
+    return network_write(path, list, count + 2, count, e);
 }
 
 /* ---- Making one */
@@ -130,25 +108,6 @@ static void close_network(void *own)
     mem_free(n->targets);
     mem_free(n->labels);
     mem_free(n);
-}
-
-/* A named config of the model, without the draws that a peer would make otherwise. */
-static Settings *named_settings(const char *name, const char *precision, Error *e)
-{
-    const Model *m = side->model;
-    const Workload *w = m->workload;
-    const SettingsTables tables = {m->config, w->data, w->train, w->eval};
-    char *configs = str_format(ZOO_ROOT "/models/%s/configs", m->name);
-    Node *overrides = node_map("bench");
-    Settings *s = NULL;
-    if (node_set_path(overrides, side->noise_key, "0", "bench", e) &&
-        node_set_path(overrides, "precision", precision, "bench", e)) {
-        Node *tree = settings_layers(&tables, configs, name, overrides, e);
-        s = tree ? settings_bind(&tables, tree, name, NULL, -1, e) : NULL;
-    }
-    node_free(overrides);
-    mem_free(configs);
-    return s;
 }
 
 static void make_batch(Network *n, int64_t batch)
@@ -179,7 +138,8 @@ static double count_forward_flop(Network *n)
 static Network *make_network(const char *config, const char *precision, int64_t batch, int threads, Error *e)
 {
     const Backend *backend = cpu_backend(e);
-    Settings *settings = backend ? named_settings(config, precision, e) : NULL;
+    const char *const pairs[] = {side->noise_key, "0", "precision", precision, NULL}; /* a peer would draw others */
+    Settings *settings = backend ? network_settings(side->model, config, pairs, e) : NULL;
     if (!settings)
         return NULL;
     Network *n = mem_new(sizeof *n);

@@ -26,6 +26,7 @@ refuses() {
 speaks crossvit mode=train config=parity batch=2 threads=2
 speaks crossvit mode=infer config=parity batch=1 threads=1
 speaks ninformer mode=train config=default batch=2 threads=2
+speaks routing mode=train config=lucidrains batch=1 threads=2
 for backward in no yes; do
     for causal in no yes; do
         speaks attention mechanism=dense batch=2 heads=3 tokens=17 width=8 backward=$backward causal=$causal threads=2

@@ -1,12 +1,12 @@
 """CrossViT-Ti at 240 beside timm's crossvit_tiny_240 (PyTorch; OpenVINO for inference)."""
 from driver.cases import Cases
-from driver.contest import contest, rate
+from driver.contest import contest, rate_alone
 
 BATCH = 32
 
 
 def run_rate(name, mode, precision, options):
-    return rate("crossvit", name, {"mode": mode, "config": "tiny", "batch": BATCH, "precision": precision}, options)
+    return rate_alone("crossvit", name, {"mode": mode, "config": "tiny", "batch": BATCH, "precision": precision}, options)
 
 
 def run_latency(options):
@@ -17,7 +17,7 @@ def run_latency(options):
             continue
         words = {"mode": "infer", "config": "tiny", "batch": 1, "precision": precision, "threads": options.threads}
         with cases.case(name):
-            r, _ = contest("crossvit", name, words, options)
+            r, _, _ = contest("crossvit", name, words, options)
             cases.add(name=name, ours=1e3 * r.ours, peer=1e3 * r.peer, ratio=r.ratio, spread=r.spread, unit="ms")
     return cases.close()
 

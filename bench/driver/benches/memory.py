@@ -21,10 +21,10 @@ def resident(side, folder, words):
     return process / 1e6
 
 
-def peer_resident(make, folder, words):
+def peer_resident(make, program, folder, words):
     """MB of a peer that computes the same; None if it cannot be had."""
     try:
-        side = make("crossvit")
+        side = make(program)
         taken = resident(side, folder, words)
         compare(folder, side.name, words["precision"])
         return taken
@@ -35,20 +35,24 @@ def peer_resident(make, folder, words):
         return None
 
 
+def most_resident(cases, program, name, words, makers):
+    """Adds a result line."""
+    folder = WORK / name
+    print(f"{name}:")
+    with cases.case(name):
+        mine = resident(ours(program), folder, words)
+        peers = [taken for make in makers if (taken := peer_resident(make, program, folder, words))]
+        cases.add(name=name, ours=mine, peer=peers[0], ratio=peers[0] / mine, spread=0, unit="MB")
+
+
 def run(options):
     cases = Cases(options)
     for mode, makers in PEERS.items():
         for precision in ["fp32", "bf16"]:
             name = f"memory-{mode}-{precision}"
-            if not cases.wanted(name):
-                continue
-            folder = WORK / name
-            words = {"mode": mode, "config": "tiny", "batch": 32, "precision": precision, "threads": options.threads}
-            print(f"{name}:")
-            with cases.case(name):
-                mine = resident(ours("crossvit"), folder, words)
-                peers = [taken for make in makers if (taken := peer_resident(make, folder, words))]
-                cases.add(name=name, ours=mine, peer=peers[0], ratio=peers[0] / mine, spread=0, unit="MB")
+            if cases.wanted(name):
+                most_resident(cases, "crossvit", name, {"mode": mode, "config": "tiny", "batch": 32, "precision": precision,
+                                                        "threads": options.threads}, makers)
     return cases.close()
 
 
