@@ -4,8 +4,9 @@
  * already lie as an outer product wants them: a token's outputs side by side, and its inputs. So a tile of dw,
  * ROWS x (up to VECTORS vectors), stays in registers and takes one token after the other from where it lies. What does
  * not fill a tile is brought into a panel first; bf16 is woven into pairs of tokens, a span of them at a time, for the
- * instruction that multiplies and adds two at once. Each element of dw is a sum over a chunk of tokens, added to the
- * sum of the chunks before. */
+ * instruction that multiplies and adds two at once; and where the tokens' rows lie so that a cache keeps few of them, both
+ * factors are brought into the order of the tiles, again a span at a time. Each element of dw is a sum over a chunk of
+ * tokens, added to the sum of the chunks before. */
 #include "common/kernels/cpu/vector/rows.h"
 #include "common/kernels/cpu/vector/levels.h"
 
@@ -13,8 +14,12 @@ enum {
     TOKENS = 128,               /* of a chunk: its 48 columns of x are 24 KiB, within the first-level cache */
     ROWS = LANES == 16 ? 8 : 4, /* with VECTORS: as many accumulators as there are registers, but a few */
     VECTORS = 3,
-    GROUP = 64,          /* outputs of a task, at most */
-    SPAN_BYTES = 1 << 20 /* of the pairs of both factors */
+    GROUP = 64,           /* outputs of a task, at most */
+    SPAN_BYTES = 1 << 20, /* of the pairs of both factors, or of both in order */
+    COLLIDING =
+        512 / 4, /* floats: rows that many apart, or twice as many, meet in 24 of a first-level cache's 64 sets */
+    FEWEST_OUTPUTS = 192, /* that are worth bringing x into order */
+    TOGETHER = 8          /* tokens that are brought into order before the next columns are */
 };
 
 typedef struct Gradient {
@@ -23,6 +28,7 @@ typedef struct Gradient {
     int64_t group, groups, vectors, strips; /* a task is a group of outputs by a strip of inputs */
     bool half, add;                         /* half: both factors are rounded to bf16 */
     float *dy_pairs, *x_pairs;              /* [(m+1)/2][padded(n or k)], or NULL */
+    float *dy_order, *x_order;              /* [padded(n) / ROWS][m][ROWS], [strips][m][vectors * LANES], or NULL */
     float *dw;
 } Gradient;
 
@@ -168,22 +174,35 @@ static Chunk chunk_of(const Gradient *g, Rows m, const float *pairs, int64_t col
     return panel_of(g, m, columns, first, tokens, column, padded(live), panel);
 }
 
+/* ROWS outputs of a chunk, `n` behind the group's first. */
+static Chunk outputs_of(const Gradient *g, Chunk group, int64_t n0, int64_t n, int64_t first)
+{
+    if (g->dy_order)
+        return (Chunk){g->dy_order + ((n0 + n) / ROWS * g->m + first) * ROWS, ROWS, 0};
+    return (Chunk){group.data + n, group.stride, group.ahead};
+}
+
 /* One task: a group of outputs by a strip of inputs, over all tokens. */
 static void gradient_tile(const Gradient *g, int64_t group, int64_t strip)
 {
     _Alignas(64) float dy_panel[TOKENS * GROUP], x_panel[TOKENS * VECTORS * LANES];
     int64_t n0 = group * g->group, n_live = least(g->group, g->n - n0);
-    int64_t k0 = strip * g->vectors * LANES, k_live = least(g->vectors * LANES, g->k - k0);
+    int64_t width = g->vectors * LANES, k0 = strip * width, k_live = least(width, g->k - k0);
     int64_t vectors = (k_live + LANES - 1) / LANES;
     bool pairs = g->dy_pairs != NULL;
     const int64_t chunk = pairs ? 2 * TOKENS : TOKENS; /* the same bytes */
     for (int64_t first = 0; first < g->m; first += chunk) {
         int64_t tokens = least(chunk, g->m - first), steps = pairs ? (tokens + 1) / 2 : tokens;
-        Chunk dy = chunk_of(g, g->dy, g->dy_pairs, g->n, first, tokens, n0, n_live, ROWS, dy_panel);
-        Chunk x = chunk_of(g, g->x, g->x_pairs, g->k, first, tokens, k0, k_live, LANES, x_panel);
+        Chunk dy = {0}, x;
+        if (g->x_order) {
+            x = (Chunk){g->x_order + (strip * g->m + first) * width, width, 0};
+        } else {
+            dy = chunk_of(g, g->dy, g->dy_pairs, g->n, first, tokens, n0, n_live, ROWS, dy_panel);
+            x = chunk_of(g, g->x, g->x_pairs, g->k, first, tokens, k0, k_live, LANES, x_panel);
+        }
         for (int64_t n = 0; n < n_live; n += ROWS, x.ahead = 0) /* x is fetched once */
-            tile_of(steps, vectors, pairs, (Chunk){dy.data + n, dy.stride, dy.ahead}, x, n_live - n, k_live,
-                    g->add || first > 0, g->dw + (n0 + n) * g->k + k0, g->k);
+            tile_of(steps, vectors, pairs, outputs_of(g, dy, n0, n, first), x, n_live - n, k_live, g->add || first > 0,
+                    g->dw + (n0 + n) * g->k + k0, g->k);
     }
 }
 
@@ -201,24 +220,91 @@ static int64_t span_of(int64_t m, int64_t n, int64_t k)
     return least((chunks < 1 ? 1 : chunks) * 2 * TOKENS, m);
 }
 
-size_t LEVEL(linear_weight_gradient_scratch)(int64_t m, int64_t n, int64_t k)
-{
-    return HALF_PRODUCTS ? (size_t)((span_of(m, n, k) + 1) / 2 * (padded(n) + padded(k))) * sizeof(float) : 0;
-}
-
-/* The tasks of all tokens that g knows. */
-static void run_tasks(const Exec *exec, Gradient *g)
+/* Strips of equal width, as few as there can be. */
+static void cut_inputs(Gradient *g)
 {
     int64_t vectors = (g->k + LANES - 1) / LANES;
     g->strips = (vectors + VECTORS - 1) / VECTORS;
     g->vectors = (vectors + g->strips - 1) / g->strips;
     g->strips = (vectors + g->vectors - 1) / g->vectors;
+}
+
+/* Of one token in order. */
+static int64_t ordered_floats(const Gradient *g)
+{
+    return padded(g->n) + g->strips * g->vectors * LANES;
+}
+
+/* Tokens that are brought into order at a time. */
+static int64_t ordered_span(const Gradient *g, int64_t m)
+{
+    int64_t chunks = SPAN_BYTES / (TOKENS * ordered_floats(g) * (int64_t)sizeof(float));
+    return least((chunks < 1 ? 1 : chunks) * TOKENS, m);
+}
+
+size_t LEVEL(linear_weight_gradient_scratch)(int64_t m, int64_t n, int64_t k)
+{
+    size_t pairs = HALF_PRODUCTS ? (size_t)((span_of(m, n, k) + 1) / 2 * (padded(n) + padded(k))) : 0, ordered = 0;
+    if (n >= FEWEST_OUTPUTS && k > 0) {
+        Gradient g = {.n = n, .k = k};
+        cut_inputs(&g);
+        ordered = (size_t)(ordered_span(&g, m) * ordered_floats(&g));
+    }
+    return (pairs > ordered ? pairs : ordered) * sizeof(float);
+}
+
+/* The tasks of all tokens that g knows. */
+static void run_tasks(const Exec *exec, Gradient *g)
+{
     /* Large groups read x less often, but there should be some eight tasks to share. */
     int64_t blocks = (g->n + ROWS - 1) / ROWS, most = GROUP / ROWS, wanted = blocks * g->strips / 8;
     int64_t fewest = g->half ? LANES / ROWS : 1; /* a panel has whole vectors */
     g->group = least(wanted < fewest ? fewest : wanted, most) * ROWS;
     g->groups = (g->n + g->group - 1) / g->group;
     parallel_pieces(exec, g->groups * g->strips, 1, g->m * g->n * g->k / 16, gradient_tasks, g);
+}
+
+/* The tokens first .. last-1 of a span, of both factors. */
+static void order_tokens(const Gradient *g, int64_t first, int64_t last)
+{
+    const float *dy = g->dy.data, *x = g->x.data;
+    const int64_t width = g->vectors * LANES;
+    for (int64_t c = 0; c < g->n; c += ROWS)
+        for (int64_t s = first; s < last; s++) {
+            float *place = g->dy_order + (c / ROWS * g->m + s) * ROWS;
+            for (int64_t i = 0; i < ROWS; i++)
+                place[i] = c + i < g->n ? dy[s * g->dy.stride + c + i] : 0;
+        }
+    for (int64_t strip = 0; strip < g->strips; strip++)
+        for (int64_t s = first; s < last; s++)
+            for (int64_t c = strip * width; c < least((strip + 1) * width, g->k); c += LANES)
+                vec_store(g->x_order + (strip * g->m + s) * width + c - strip * width,
+                          vec_load_upto(x + s * g->x.stride + c, g->k - c, 0));
+}
+
+static void order(const void *job, int64_t first, int64_t last)
+{
+    const Gradient *g = job;
+    for (int64_t i = first; i < last; i++)
+        order_tokens(g, i * TOGETHER, least((i + 1) * TOGETHER, g->m));
+}
+
+/* A span after the other: brought into order by all threads, then multiplied by all. */
+static void gradient_in_order(const Exec *exec, const Gradient *whole)
+{
+    int64_t span = ordered_span(whole, whole->m);
+    for (int64_t first = 0; first < whole->m; first += span) {
+        Gradient g = *whole;
+        g.m = least(span, whole->m - first);
+        g.dy = rows_from(whole->dy, first);
+        g.x = rows_from(whole->x, first);
+        g.add = whole->add || first > 0;
+        g.dy_order = exec->scratch;
+        g.x_order = g.dy_order + g.m * padded(g.n);
+        int64_t pieces = (g.m + TOGETHER - 1) / TOGETHER, floats = TOGETHER * ordered_floats(&g);
+        parallel_pieces(exec, pieces, 1 + PIECE / floats, pieces * floats, order, &g);
+        run_tasks(exec, &g);
+    }
 }
 
 /* A span after the other: woven by all threads, then multiplied by all. */
@@ -249,8 +335,11 @@ void LEVEL(linear_weight_gradient)(const Exec *exec, int64_t m, int64_t n, int64
         memset(dw, 0, (size_t)(n * k) * sizeof *dw);
     if (m == 0 || n == 0 || k == 0)
         return;
+    cut_inputs(&g);
     if (HALF_PRODUCTS && g.half)
         gradient_in_pairs(exec, &g);
+    else if (!g.half && n >= FEWEST_OUTPUTS && x.stride % COLLIDING == 0)
+        gradient_in_order(exec, &g);
     else
         run_tasks(exec, &g);
 }
