@@ -18,6 +18,18 @@ Tensor *cluster_scores(Tape *t, Tensor *x, Tensor *means)
     return scope_close(t, s, scores);
 }
 
+Tensor *hash_scores(Tape *t, Tensor *x, Tensor *directions, int64_t clusters)
+{
+    Scope s = scope_open(t);
+    int64_t bits = tensor_dim(directions, 1);
+    Tensor *along = bits > 0 ? cluster_scores(t, x, directions) : NULL; /* [B,H,N,bits] */
+    OP_BEGIN(t, "hash_scores", x, directions);
+    const int64_t *n = x->shape.dim;
+    Tensor *hot = tensor_make(t, F32, SHAPE(n[0], n[2], n[1], clusters));
+    KERNEL(t, kmeans, buckets, n[0] * n[2] * n[1], bits, clusters, op_floats(along), hot->data);
+    return scope_close(t, s, hot);
+}
+
 /* The centre of every token, [B,N,H,d]. */
 static Tensor *centres_of(Tape *t, const Tensor *x, Tensor *means, Tensor *nearest)
 {

@@ -15,6 +15,10 @@
 /* x . mean of every token and centre: [B,H,N,K], without gradient. */
 Tensor *cluster_scores(Tape *t, Tensor *x, Tensor *means);
 
+/* In place of centres fixed directions [H,bits,d], 2^bits <= K (locality-sensitive hashing): 1 in a token's bucket, the number
+ * whose bit i says whether it points along direction i, else 0: [B,H,N,K], without gradient. */
+Tensor *hash_scores(Tape *t, Tensor *x, Tensor *directions, int64_t clusters);
+
 /* The mean over all B N H d of (x - means[nearest])^2; the gradient is x's alone. nearest int32 [B,H,N]. */
 Tensor *kmeans_loss(Tape *t, Tensor *x, Tensor *means, Tensor *nearest);
 

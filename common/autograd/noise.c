@@ -85,3 +85,16 @@ Tensor *drop_path(Tape *t, Tensor *x, float rate, uint32_t site)
     }
     return y;
 }
+
+Tensor *uniform(Tape *t, Shape shape, uint32_t site)
+{
+    Random r = {.draw = tape_draw(t, site), .replay = t->replay};
+    Tensor *y = tensor_make(t, F32, shape);
+    int64_t count = tensor_count(y);
+    if (!t->replay)
+        KERNEL(t, noise, uniform, r.draw, 0, count, y->data);
+    else if (t->device != DEVICE_META)
+        for (int64_t i = 0; i < count; i++)
+            ((float *)y->data)[i] = (float)random_uniform(&r);
+    return y;
+}

@@ -122,3 +122,6 @@ Tensor *dropout(Tape *t, Tensor *x, float rate, uint32_t site);
 /* Stochastic depth: each sample (axis 0) is x / keep with probability keep = 1 - rate, else 0. (timm's DropPath:
  * floor(keep + u).) */
 Tensor *drop_path(Tape *t, Tensor *x, float rate, uint32_t site);
+
+/* Uniform numbers in [0, 1), in either phase and without gradient. */
+Tensor *uniform(Tape *t, Shape shape, uint32_t site);

@@ -24,4 +24,7 @@ typedef struct KmeansKernels {
     /* centres [H,K,d] = sums / |sums|, or where a cluster is empty the means. */
     void (*normalize)(const Exec *, const KmeansShape *, const float *sums, const float *counts, const float *means,
                       float *centres);
+
+    /* hot [rows,K]: 1 at the number whose bit i says whether along[r,i] > 0, else 0. along [rows,bits]. */
+    void (*buckets)(const Exec *, int64_t rows, int64_t bits, int64_t clusters, const float *along, float *hot);
 } KmeansKernels;

@@ -115,13 +115,11 @@ static Tensor *hide_blanks(Tape *t, Tensor *scores, int64_t known)
 /* How well each token suits each group: [B,S,h,d] -> [B,h,S,K]; what that costs is added to *loss. */
 static Tensor *group_scores(Tape *t, const OfficialAttention *a, Tensor *x, int64_t known, int side, Tensor **loss)
 {
-    if (a->config->random_routing)
-        return hide_blanks(t,
-                           random_scores(t, a->random_site, x->shape.dim[0], a->routing, x->shape.dim[1],
-                                         a->config->sparsity_cluster_size),
-                           known);
+    const int64_t *n = x->shape.dim, count = a->config->sparsity_cluster_size;
+    if (a->config->random_routing) /* the paper's Random Transformer */
+        return hide_blanks(t, uniform(t, SHAPE(n[0], a->routing, n[1], count), a->random_site), known);
     if (a->config->hash_items)
-        return hide_blanks(t, hash_scores(t, &a->hashing, x), known);
+        return hide_blanks(t, hash_scores(t, x, a->hashing.directions, count), known);
     Tensor *scores = cluster_scores(t, x, a->clusters->means);
     Tensor *cost = cluster_loss(t, a->clusters, x, scores, side);
     *loss = *loss ? add(t, *loss, cost) : cost;

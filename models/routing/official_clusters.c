@@ -147,42 +147,10 @@ static void fill_orthogonal(Random *r, Shape shape, float *x)
 
 Hashing hashing_new(Params *p, int64_t heads, int64_t count, int64_t width)
 {
-    Hashing hash = {.heads = heads, .count = count};
-    while ((int64_t)2 << hash.bits <= count)
-        hash.bits++;
-    hash.directions = params_add_buffer(p, "projection_tensors", SHAPE(heads, hash.bits, width), INIT_ZEROS);
+    int64_t bits = 0;
+    while ((int64_t)2 << bits <= count)
+        bits++;
+    Hashing hash = {.directions = params_add_buffer(p, "projection_tensors", SHAPE(heads, bits, width), INIT_ZEROS)};
     params_init_function(p, hash.directions, fill_orthogonal);
     return hash;
-}
-
-Tensor *hash_scores(Tape *t, const Hashing *hash, Tensor *x)
-{
-    int64_t rows = x->shape.dim[0] * hash->heads * x->shape.dim[1];
-    float *along = mem_new((size_t)(rows * hash->bits) * sizeof *along);
-    float *hot = mem_new((size_t)(rows * hash->count) * sizeof *hot);
-    Scope s = scope_open(t);
-    if (hash->bits)
-        tensor_read(t, cluster_scores(t, x, hash->directions), along); /* [B,h,S,bits] */
-    for (int64_t r = 0; r < rows; r++) {
-        int64_t bucket = 0;
-        for (int64_t bit = 0; bit < hash->bits; bit++)
-            bucket += (int64_t)(along[r * hash->bits + bit] > 0) << bit;
-        hot[r * hash->count + bucket] = 1;
-    }
-    Tensor *scores = tensor_from(t, F32, SHAPE(x->shape.dim[0], hash->heads, x->shape.dim[1], hash->count), hot);
-    mem_free(along);
-    mem_free(hot);
-    return scope_close(t, s, scores);
-}
-
-Tensor *random_scores(Tape *t, uint32_t site, int64_t batch, int64_t heads, int64_t tokens, int64_t count)
-{
-    int64_t values = batch * heads * tokens * count;
-    float *drawn = mem_new((size_t)values * sizeof *drawn);
-    Random r = {.draw = tape_draw(t, site)};
-    for (int64_t i = 0; i < values; i++)
-        drawn[i] = (float)random_uniform(&r);
-    Tensor *scores = tensor_from(t, F32, SHAPE(batch, heads, tokens, count), drawn);
-    mem_free(drawn);
-    return scores;
 }

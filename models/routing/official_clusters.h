@@ -40,13 +40,6 @@ void clusters_update(Tape *t, Clusters *c);
 /* Fixed directions instead of means: floor(log2 K) of them a head, orthogonal. */
 typedef struct Hashing {
     Tensor *directions; /* [h,bits,d] */
-    int64_t heads, count, bits;
 } Hashing;
 
 Hashing hashing_new(Params *p, int64_t heads, int64_t count, int64_t width);
-
-/* 1 in the bucket of a token (bit i: whether it points along direction i), else 0: [B,S,h,d] -> [B,h,S,K]. No gradient. */
-Tensor *hash_scores(Tape *t, const Hashing *hash, Tensor *x);
-
-/* The paper's Random Transformer: numbers drawn for each token and group, [B,h,S,K]. */
-Tensor *random_scores(Tape *t, uint32_t site, int64_t batch, int64_t heads, int64_t tokens, int64_t count);

@@ -65,6 +65,26 @@ static void scores_are_products(void **state)
     fixture_free(&f);
 }
 
+/* Two directions, five clusters of which the last stays empty. */
+static void tokens_fall_into_buckets(void **state)
+{
+    (void)state;
+    Fixture f = fixture_new();
+    Tensor *directions = random_tensor(f.tape, "directions", SHAPE(HEADS, 2, WIDTH));
+    float *along = floats_of(f.tape, cluster_scores(f.tape, f.x, directions));
+    float *hot = floats_of(f.tape, hash_scores(f.tape, f.x, directions, 5));
+    for (int row = 0; row < SAMPLES * HEADS * TOKENS; row++)
+        for (int c = 0; c < 5; c++)
+            assert_true(hot[row * 5 + c] == (c == (along[2 * row] > 0) + 2 * (along[2 * row + 1] > 0)));
+    mem_free(along);
+    mem_free(hot);
+    hot = floats_of(f.tape, hash_scores(f.tape, f.x, tensor_make(f.tape, F32, SHAPE(HEADS, 0, WIDTH)), 1));
+    for (int row = 0; row < SAMPLES * HEADS * TOKENS; row++)
+        assert_true(hot[row] == 1);
+    mem_free(hot);
+    fixture_free(&f);
+}
+
 /* Of head h and centre c: how many tokens, zeros apart, and their sum. */
 static double batch_of(const Fixture *f, int h, int c, double sum[WIDTH])
 {
@@ -161,9 +181,8 @@ static void broken_contracts(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(scores_are_products),
-        cmocka_unit_test(means_follow_their_centres),
-        cmocka_unit_test(smoothed_means),
+        cmocka_unit_test(scores_are_products),        cmocka_unit_test(tokens_fall_into_buckets),
+        cmocka_unit_test(means_follow_their_centres), cmocka_unit_test(smoothed_means),
         cmocka_unit_test(broken_contracts),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

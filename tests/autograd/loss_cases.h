@@ -78,6 +78,12 @@ static void every_third_dropped(const Values *in, double *y)
         y[i] = i % 3 ? in->x[i] / (1.0 - 0.4) : 0;
 }
 
+/* It has no gradient itself. */
+static Tensor *run_uniform(Tape *t, Tensor *const *in)
+{
+    return add(t, in[0], uniform(t, in[0]->shape, 77));
+}
+
 static Tensor *run_drop_path(Tape *t, Tensor *const *in)
 {
     return drop_path(t, in[0], 0.4f, 77);
@@ -98,4 +104,5 @@ static const OpCase loss_cases[] = {
     {.op = "dropout", .in = {X}, .run = run_dropout},
     {.op = "dropout", .variant = "replayed", .in = {X}, .run = run_replayed_dropout, .reference = every_third_dropped},
     {.op = "drop_path", .in = {X}, .run = run_drop_path},
+    {.op = "uniform", .in = {X}, .run = run_uniform},
 };

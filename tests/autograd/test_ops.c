@@ -19,7 +19,7 @@ typedef struct Header {
 static const Header headers[] = {
     {"common/autograd/ops.h", " nearest top_rows "},
     {"common/attention/attention.h", " attention_probabilities "},
-    {"common/attention/kmeans.h", " cluster_scores kmeans_mixed_counts kmeans_centres "},
+    {"common/attention/kmeans.h", " cluster_scores hash_scores kmeans_mixed_counts kmeans_centres "},
     {"common/attention/relative.h", ""},
     {"common/attention/rotary.h", ""},
     {"common/attention/routed.h", ""},

@@ -156,6 +156,32 @@ static void check_normalize(Trial *t)
     }
 }
 
+static void buckets_of(Trial *t, int64_t rows, int64_t bits, int64_t clusters)
+{
+    Matrix along = matrix_random(t, rows, bits, 0, F32, -1, 1), hot = matrix_random(t, rows, clusters, 0, F32, -1, 1);
+    for (int64_t r = 0; r < rows; r += 3)
+        for (int64_t bit = 0; bit < bits; bit++)
+            matrix_set(&along, r, bit, 0);
+    t->backend->kmeans.buckets(&t->exec, rows, bits, clusters, along.rows.data, hot.rows.data);
+    for (int64_t r = 0; r < checked_rows(t, rows); r++) {
+        int64_t bucket = 0;
+        for (int64_t bit = 0; bit < bits; bit++)
+            bucket += matrix_get(&along, r, bit) > 0 ? (int64_t)1 << bit : 0;
+        for (int64_t c = 0; c < clusters; c++)
+            assert_true(matrix_get(&hot, r, c) == (c == bucket));
+    }
+    record_matrix(t, &hot);
+    matrix_free(&along), matrix_free(&hot);
+}
+
+static void check_buckets(Trial *t)
+{
+    buckets_of(t, 0, 2, 4);
+    buckets_of(t, 5, 0, 1);
+    buckets_of(t, 7, 2, 7);
+    buckets_of(t, 30011, 3, 8);
+}
+
 static void beyond_the_clusters(Trial *t)
 {
     float x[2] = {1, 2}, sums[2], counts[1];
@@ -171,10 +197,9 @@ static void refusals(void **state)
 }
 
 static const Case cases[] = {
-    CASE(kmeans, sums, check_sums),
-    CASE(kmeans, mixed_counts, check_mixed),
-    CASE(kmeans, smooth, check_smooth),
-    CASE(kmeans, normalize, check_normalize),
+    CASE(kmeans, sums, check_sums),       CASE(kmeans, mixed_counts, check_mixed),
+    CASE(kmeans, smooth, check_smooth),   CASE(kmeans, normalize, check_normalize),
+    CASE(kmeans, buckets, check_buckets),
 };
 CHECK_FAMILY(kmeans)
 

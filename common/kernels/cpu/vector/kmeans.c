@@ -148,5 +148,31 @@ static void normalize(const Exec *exec, const KmeansShape *s, const float *sums_
     parallel_pieces(exec, rows, 64, rows * s->width * 12, normalize_piece, &k);
 }
 
+typedef struct Buckets {
+    int64_t bits, clusters;
+    const float *along;
+    float *hot;
+} Buckets;
+
+static void buckets_piece(const void *job, int64_t first, int64_t last)
+{
+    const Buckets *k = job;
+    memset(k->hot + first * k->clusters, 0, (size_t)((last - first) * k->clusters) * sizeof *k->hot);
+    for (int64_t row = first; row < last; row++) {
+        int64_t bucket = 0;
+        for (int64_t bit = 0; bit < k->bits; bit++)
+            bucket += (int64_t)(k->along[row * k->bits + bit] > 0) << bit;
+        k->hot[row * k->clusters + bucket] = 1;
+    }
+}
+
+static void buckets(const Exec *exec, int64_t rows, int64_t bits, int64_t clusters, const float *along, float *hot)
+{
+    contract(bits < 31 && ((int64_t)1 << bits) <= clusters, "buckets: %ld bits for %ld clusters", (long)bits,
+             (long)clusters);
+    Buckets k = {bits, clusters, along, hot};
+    parallel_pieces(exec, rows, larger(1, PIECE / clusters), rows * clusters * 4, buckets_piece, &k);
+}
+
 const KmeansKernels LEVEL(kmeans_kernels) = {
-    .sums = sums, .mixed_counts = mixed_counts, .smooth = smooth, .normalize = normalize};
+    .sums = sums, .mixed_counts = mixed_counts, .smooth = smooth, .normalize = normalize, .buckets = buckets};
