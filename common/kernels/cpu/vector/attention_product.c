@@ -32,7 +32,11 @@ INLINE VecNarrow add_term_narrow(const bool pairs, VecNarrow sum, float a, VecNa
         return (VecNarrow)_mm256_dpbf16_ps((__m256)sum, (__m256bh)_mm256_set1_ps(a), (__m256bh)x);
 #endif
     (void)pairs;
+#if defined(__FMA__)
+    return (VecNarrow)_mm256_fmadd_ps(_mm256_set1_ps(a), (__m256)x, (__m256)sum);
+#else
     return sum + a * x;
+#endif
 }
 
 /* rows x columns vectors of the result. These and `pairs` are constants where this is called, so that `sums` becomes

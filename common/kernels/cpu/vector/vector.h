@@ -224,7 +224,18 @@ static inline VecHalf vec_to_half_fast(Vec v)
 #endif
 }
 
-/* sum + a x; of pairs of bf16 (only where HALF_PRODUCTS) both products. `pairs` is a constant where this is called. */
+/* sum + a x, rounded once where the level can: left to the compiler, GCC 14 does so in one loop and not in its neighbour, and
+ * equal queries get different sums. */
+static inline Vec vec_multiply_add(Vec sum, Vec a, Vec x)
+{
+#if defined(__FMA__)
+    return (Vec)VEC_OP(fmadd_ps)(a, x, sum);
+#else
+    return sum + a * x;
+#endif
+}
+
+/* The same; of pairs of bf16 (only where HALF_PRODUCTS) both products. `pairs` is a constant where this is called. */
 static inline __attribute__((always_inline)) Vec vec_add_term(const bool pairs, Vec sum, Vec a, Vec x)
 {
 #if HALF_PRODUCTS
@@ -232,7 +243,7 @@ static inline __attribute__((always_inline)) Vec vec_add_term(const bool pairs, 
         return (Vec)_mm512_dpbf16_ps((__m512)sum, (__m512bh)a, (__m512bh)x);
 #endif
     (void)pairs;
-    return sum + a * x;
+    return vec_multiply_add(sum, a, x);
 }
 
 /* Pairs of bf16, (first[i], second[i]) in lane i: the first in the lower half of its 32 bits. */
