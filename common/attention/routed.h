@@ -21,16 +21,16 @@ typedef struct Routed {
     int64_t clusters; /* K */
     float eps;
     RoutedCausal causal;
-    float
-        own; /* what a query scores with the key of its own index, seen in any case; far below every other score, so that
-                * it counts where nothing else is seen. 0: as any other key */
-    const Tensor *query_real,
-        *key_real;           /* uint8 [B,N], [B,M], 1 = a token; 0 = padding, which sees nothing but the memory
-                                          * and is not seen; NULL: none */
+    /* What a query scores with the key of its own index, seen in any case; far below every other score, so that it counts
+     * where nothing else is seen. 0: as any other key. */
+    float own;
+    /* uint8 [B,N], [B,M], 1 = a token; 0 = padding, which sees nothing but the memory and is not seen; NULL: none */
+    const Tensor *query_real, *key_real;
     bool hide_zeros;         /* a key whose value is all zeros is not seen (instead of these) */
     RelativeTables relative; /* of the distances between ranks, or none */
-    Tensor *memory_keys, *memory_values; /* [H,K,m,d], [H,K,m,e], which all queries of a cluster see; NULL: none */
-    float scale, dropout;                /* as in AttentionSpec */
+    /* [H,K,m,d], [H,K,m,e], which all queries of a cluster see; NULL: none */
+    Tensor *memory_keys, *memory_values;
+    float scale, dropout; /* as in AttentionSpec */
     uint32_t site;
     Blocked blocked;    /* what a key scores that is not seen */
     EmptyRow empty_row; /* where that is -inf */
