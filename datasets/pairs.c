@@ -2,9 +2,8 @@
  * cross, and the class is where the cross is as seen from the ring, the grid's borders joined; every position of either
  * alone is equally likely in every class. Two other marks that mean nothing, and noise, lie around. 16 x 16 RGB, ten
  * classes; sample i is a function of i alone. */
-#include "common/base/memory.h"
-#include "common/tensor/random.h"
 #include "datasets/formats.h"
+#include "datasets/generated.h"
 
 enum {
     GRID = 4,
@@ -21,12 +20,6 @@ enum {
 
 /* Ring, cross, and the two that mean nothing: a bit a pixel, from the upper left. */
 static const int marks[MARKS] = {0757, 0272, 0525, 0707};
-
-static uint8_t noisy(int value, int spread, Random *random)
-{
-    int v = value + (int)random_integer(random, 2 * spread + 1) - spread;
-    return (uint8_t)(v < 0 ? 0 : v > 255 ? 255 : v);
-}
 
 /* The cell that lies `label + 1` cells on, row by row, of a grid whose borders are joined. */
 static int cell_from(int cell, int label)
@@ -65,24 +58,24 @@ static void draw_sample(int label, Random *random, uint8_t *pixels)
     for (int m = 0; m < MARKS; m++)
         draw_mark(m, cells[m], random, values);
     for (int i = 0; i < SIDE * SIDE * 3; i++)
-        pixels[i] = noisy(values[i], NOISE, random);
+        pixels[i] = generated_noise(values[i], NOISE, random);
 }
 
 static Dataset *pairs_open(const char *path, DatasetPart part, Error *e)
 {
     (void)path;
     (void)e;
-    int count = part == PART_TRAIN ? TRAIN_COUNT : TEST_COUNT, first = part == PART_TRAIN ? 0 : TRAIN_COUNT;
-    uint8_t *pixels = mem_new((size_t)count * SIDE * SIDE * 3), *labels = mem_new((size_t)count);
-    for (int i = 0; i < count; i++) {
-        labels[i] = (uint8_t)(i % CLASSES);
-        Random random = random_at(SEED, STREAM_DATA, (uint32_t)(first + i), 0);
-        draw_sample(labels[i], &random, pixels + (size_t)i * SIDE * SIDE * 3);
-    }
     static const char *const names[CLASSES] = {"0 down 1 right", "0 down 2 right", "0 down 3 right", "1 down",
                                                "1 down 1 right", "1 down 2 right", "1 down 3 right", "2 down",
                                                "2 down 1 right", "2 down 2 right"};
-    return dataset_in_memory(count, SIDE, SIDE, 3, pixels, labels, CLASSES, names);
+    return generated_open(&(GeneratedImages){.side = SIDE,
+                                             .classes = CLASSES,
+                                             .train_count = TRAIN_COUNT,
+                                             .test_count = TEST_COUNT,
+                                             .seed = SEED,
+                                             .names = names,
+                                             .draw = draw_sample},
+                          part);
 }
 
 const DatasetFormat pairs_format = {

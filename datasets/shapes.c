@@ -1,9 +1,8 @@
 /* A generated set that needs two scales to be told apart: a coarse shape (disc, square, cross) of random place, size and
  * colours, filled with a fine texture (stripes along or across, or a checker, of 1 or 2 pixels), on noise. 24 x 24 RGB,
  * nine classes; sample i is a function of i alone. */
-#include "common/base/memory.h"
-#include "common/tensor/random.h"
 #include "datasets/formats.h"
+#include "datasets/generated.h"
 
 #include <stdlib.h>
 
@@ -64,12 +63,6 @@ static int texture_at(const Figure *f, int x, int y)
     return (f->texture == HORIZONTAL ? row : f->texture == VERTICAL ? column : row + column) & 1;
 }
 
-static uint8_t noisy(int value, int spread, Random *random)
-{
-    int v = value + (int)random_integer(random, 2 * spread + 1) - spread;
-    return (uint8_t)(v < 0 ? 0 : v > 255 ? 255 : v);
-}
-
 static void draw_sample(int label, Random *random, uint8_t *pixels)
 {
     enum { FIGURE_NOISE = 16, GROUND_NOISE = 48, GROUND = 128 };
@@ -77,8 +70,8 @@ static void draw_sample(int label, Random *random, uint8_t *pixels)
     for (int y = 0; y < SIDE; y++)
         for (int x = 0; x < SIDE; x++)
             for (int c = 0; c < 3; c++)
-                *pixels++ = inside(&f, x, y) ? noisy(f.colours[texture_at(&f, x, y)][c], FIGURE_NOISE, random)
-                                             : noisy(GROUND, GROUND_NOISE, random);
+                *pixels++ = inside(&f, x, y) ? generated_noise(f.colours[texture_at(&f, x, y)][c], FIGURE_NOISE, random)
+                                             : generated_noise(GROUND, GROUND_NOISE, random);
 }
 
 static Dataset *shapes_open(const char *path, DatasetPart part, Error *e)
@@ -88,14 +81,14 @@ static Dataset *shapes_open(const char *path, DatasetPart part, Error *e)
     static const char *const names[CLASSES] = {"disc along",   "disc across",   "disc checker",
                                                "square along", "square across", "square checker",
                                                "cross along",  "cross across",  "cross checker"};
-    int count = part == PART_TRAIN ? TRAIN_COUNT : TEST_COUNT, first = part == PART_TRAIN ? 0 : TRAIN_COUNT;
-    uint8_t *pixels = mem_new((size_t)count * SIDE * SIDE * 3), *labels = mem_new((size_t)count);
-    for (int i = 0; i < count; i++) {
-        labels[i] = (uint8_t)(i % CLASSES);
-        Random random = random_at(SEED, STREAM_DATA, (uint32_t)(first + i), 0);
-        draw_sample(labels[i], &random, pixels + (size_t)i * SIDE * SIDE * 3);
-    }
-    return dataset_in_memory(count, SIDE, SIDE, 3, pixels, labels, CLASSES, names);
+    return generated_open(&(GeneratedImages){.side = SIDE,
+                                             .classes = CLASSES,
+                                             .train_count = TRAIN_COUNT,
+                                             .test_count = TEST_COUNT,
+                                             .seed = SEED,
+                                             .names = names,
+                                             .draw = draw_sample},
+                          part);
 }
 
 const DatasetFormat shapes_format = {
