@@ -289,16 +289,23 @@ static void order(const void *job, int64_t first, int64_t last)
         order_tokens(g, i * TOGETHER, least((i + 1) * TOGETHER, g->m));
 }
 
+/* The gradient of the `span` tokens from `first` on, added to that of the tokens before them. */
+static Gradient part_of(const Gradient *whole, int64_t first, int64_t span)
+{
+    Gradient g = *whole;
+    g.m = least(span, whole->m - first);
+    g.dy = rows_from(whole->dy, first);
+    g.x = rows_from(whole->x, first);
+    g.add = whole->add || first > 0;
+    return g;
+}
+
 /* A span after the other: brought into order by all threads, then multiplied by all. */
 static void gradient_in_order(const Exec *exec, const Gradient *whole)
 {
     int64_t span = ordered_span(whole, whole->m);
     for (int64_t first = 0; first < whole->m; first += span) {
-        Gradient g = *whole;
-        g.m = least(span, whole->m - first);
-        g.dy = rows_from(whole->dy, first);
-        g.x = rows_from(whole->x, first);
-        g.add = whole->add || first > 0;
+        Gradient g = part_of(whole, first, span);
         g.dy_order = exec->scratch;
         g.x_order = g.dy_order + g.m * padded(g.n);
         int64_t pieces = (g.m + TOGETHER - 1) / TOGETHER, floats = TOGETHER * ordered_floats(&g);
@@ -312,11 +319,7 @@ static void gradient_in_pairs(const Exec *exec, const Gradient *whole)
 {
     int64_t span = span_of(whole->m, whole->n, whole->k), width = padded(whole->n) + padded(whole->k);
     for (int64_t first = 0; first < whole->m; first += span) {
-        Gradient g = *whole;
-        g.m = least(span, whole->m - first);
-        g.dy = rows_from(whole->dy, first);
-        g.x = rows_from(whole->x, first);
-        g.add = whole->add || first > 0;
+        Gradient g = part_of(whole, first, span);
         g.dy_pairs = exec->scratch;
         g.x_pairs = g.dy_pairs + (g.m + 1) / 2 * padded(g.n);
         parallel_pieces(exec, (g.m + 1) / 2, 1 + PIECE / width, (g.m + 1) / 2 * width * 4, weave, &g);
