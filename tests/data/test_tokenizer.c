@@ -168,29 +168,14 @@ static void test_learned_once(void **state)
     corpus_close(c);
 }
 
-static int set_up(void **state)
-{
-    char *folder = scratch_folder(), *cache = path_join(folder, ".cache");
-    setenv("XDG_CACHE_HOME", cache, 1);
-    mem_free(cache);
-    *state = folder;
-    return 0;
-}
-
-static int tear_down(void **state)
-{
-    scratch_remove(*state);
-    return 0;
-}
-
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_bytes),
-        cmocka_unit_test_setup_teardown(test_characters, set_up, tear_down),
-        cmocka_unit_test_setup_teardown(test_words, set_up, tear_down),
-        cmocka_unit_test_setup_teardown(test_files, set_up, tear_down),
-        cmocka_unit_test_setup_teardown(test_learned_once, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_characters, scratch_set_up, scratch_tear_down),
+        cmocka_unit_test_setup_teardown(test_words, scratch_set_up, scratch_tear_down),
+        cmocka_unit_test_setup_teardown(test_files, scratch_set_up, scratch_tear_down),
+        cmocka_unit_test_setup_teardown(test_learned_once, scratch_set_up, scratch_tear_down),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -29,6 +29,22 @@ static inline void scratch_remove(char *folder)
     mem_free(folder);
 }
 
+/* For cmocka: a test's state is such a folder, and caches are in it. */
+static inline int scratch_set_up(void **state)
+{
+    char *folder = scratch_folder(), *cache = path_join(folder, ".cache");
+    setenv("XDG_CACHE_HOME", cache, 1);
+    mem_free(cache);
+    *state = folder;
+    return 0;
+}
+
+static inline int scratch_tear_down(void **state)
+{
+    scratch_remove(*state);
+    return 0;
+}
+
 /* Writes folder/name, with the folders on the way. */
 static inline void scratch_write(const char *folder, const char *name, const void *bytes, size_t size)
 {

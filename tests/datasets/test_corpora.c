@@ -344,22 +344,7 @@ static void test_npy_refusals(void **state)
     }
 }
 
-static int set_up(void **state)
-{
-    char *folder = scratch_folder(), *cache = path_join(folder, ".cache");
-    setenv("XDG_CACHE_HOME", cache, 1);
-    mem_free(cache);
-    *state = folder;
-    return 0;
-}
-
-static int tear_down(void **state)
-{
-    scratch_remove(*state);
-    return 0;
-}
-
-#define IN_FOLDER(test) cmocka_unit_test_setup_teardown(test, set_up, tear_down)
+#define IN_FOLDER(test) cmocka_unit_test_setup_teardown(test, scratch_set_up, scratch_tear_down)
 
 int main(void)
 {
