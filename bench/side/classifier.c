@@ -64,11 +64,7 @@ static void infer(void *own)
 static bool check_training(void *own, const char *path, Error *e)
 {
     Network *n = own;
-    Tensor *loss = forward_backward(n);
-    int count;
-    TensorToWrite *list = network_list(n->params, "grad", true, 1, &count);
-    list[count] = side_to_write("loss", loss);
-    bool good = network_write(path, list, count + 1, count, e);
+    bool good = network_write_step(path, n->params, forward_backward(n), e);
     tape_reset(n->tape);
     return good;
 }

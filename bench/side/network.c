@@ -41,3 +41,11 @@ bool network_write(const char *path, TensorToWrite *list, int count, int named, 
     mem_free(list);
     return good;
 }
+
+bool network_write_step(const char *path, Params *p, Tensor *loss, Error *e)
+{
+    int count;
+    TensorToWrite *list = network_list(p, "grad", true, 1, &count);
+    list[count] = side_to_write("loss", loss);
+    return network_write(path, list, count + 1, count, e);
+}

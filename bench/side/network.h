@@ -14,3 +14,6 @@ TensorToWrite *network_list(Params *p, const char *prefix, bool gradients, int e
 
 /* Writes the list and frees it, and the names of its first `named`. */
 bool network_write(const char *path, TensorToWrite *list, int count, int named, Error *e);
+
+/* What a training step leaves, for the comparison: the gradients of the parameters, and the loss. */
+bool network_write_step(const char *path, Params *p, Tensor *loss, Error *e);
