@@ -205,6 +205,12 @@ static int64_t usual_clusters(int64_t tokens)
     return clusters;
 }
 
+/* 256, or all tokens where that does not divide them. */
+static int64_t usual_block(int64_t tokens)
+{
+    return tokens % 256 ? tokens : 256;
+}
+
 static bool prepare(Case *c, Words *words, const char *inputs, Error *e)
 {
     const Mechanism *mechanism = mechanism_named(words_text(words, "mechanism", "dense"));
@@ -212,7 +218,7 @@ static bool prepare(Case *c, Words *words, const char *inputs, Error *e)
                 .tokens = words_int(words, "tokens", 0),
                 .heads = words_int(words, "heads", 1),
                 .width = words_int(words, "width", 64),
-                .block = words_int(words, "block", 256),
+                .block = words_int(words, "block", 0),
                 .clusters = words_int(words, "clusters", 0),
                 .causal = words_flag(words, "causal")};
     int threads = (int)words_int(words, "threads", 2);
@@ -223,7 +229,7 @@ static bool prepare(Case *c, Words *words, const char *inputs, Error *e)
         return false;
     if (!mechanism || s.batch < 1 || s.tokens < 1 || s.heads < 1 || s.width < 1 || threads < 1)
         return error_set(e, "expected a known mechanism, and batch, tokens, heads, width, threads above 0");
-    s.block = MIN(s.block, s.tokens);
+    s.block = s.block ? s.block : usual_block(s.tokens);
     s.clusters = s.clusters ? s.clusters : usual_clusters(s.tokens);
     if (s.block < 1 || s.tokens % s.block || s.clusters < 1 || s.tokens % s.clusters)
         return error_set(e, "block and clusters divide the tokens");
