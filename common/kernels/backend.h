@@ -10,6 +10,7 @@
 #include "common/kernels/kmeans.h"
 #include "common/kernels/loss.h"
 #include "common/kernels/matmul.h"
+#include "common/kernels/memory.h"
 #include "common/kernels/noise.h"
 #include "common/kernels/norm.h"
 #include "common/kernels/optimizer.h"
@@ -22,7 +23,9 @@
 
 typedef struct Backend {
     const char *name;
-    bool bf16; /* has instructions for products of bf16: `precision: bf16` asks for them */
+    void *stream; /* of an Exec: cudaStream_t on a GPU, else NULL */
+    bool bf16;    /* has instructions for products of bf16: `precision: bf16` asks for them */
+    MemoryKernels memory;
     MatmulKernels matmul;
     ChainKernels chain;
     ConvolutionKernels convolution;

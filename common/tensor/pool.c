@@ -17,33 +17,31 @@ enum { RED_ZONE = 64 };
 enum { RED_ZONE = 0 };
 #endif
 
-enum { ALIGNMENT = 64 };
-static const size_t HUGE_PAGE = (size_t)2 << 20;
+enum { ALIGNMENT = 64, DEVICE_ALIGNMENT = 256 };
+static const size_t HUGE_PAGE = (size_t)2 << 20, SEGMENT = (size_t)64 << 20;
 
 typedef struct Gap {
-    size_t offset, size;
+    char *at;
+    size_t size;
 } Gap;
 
 struct Pool {
-    char *base;
     bool real;
-    size_t limit;   /* of the region */
-    size_t top;     /* everything from here on is free */
-    size_t reached; /* the highest top there ever was: nothing behind it was ever touched */
+    const Backend *device; /* whose memory it is, in segments; NULL: the host's, one region */
+    char *base;
+    size_t limit;  /* of the region; 0 on a device */
+    char *top;     /* everything from here on is free */
+    char *reached; /* the highest top there ever was: nothing behind it was ever touched */
     size_t used, peak;
-    ARRAY(Gap) gaps; /* free blocks below top, by offset, never touching each other */
+    ARRAY(void *) segments;
+    ARRAY(Gap) gaps; /* free blocks of the segments, or of the region below top; by place, never touching each other */
 };
-
-static size_t machine_memory(void)
-{
-    return (size_t)sysconf(_SC_PHYS_PAGES) * (size_t)sysconf(_SC_PAGESIZE);
-}
 
 Pool *pool_new(bool real)
 {
     Pool *pool = mem_new(sizeof *pool);
     pool->real = real;
-    pool->limit = real ? machine_memory() : SIZE_MAX / 2;
+    pool->limit = real ? (size_t)sysconf(_SC_PHYS_PAGES) * (size_t)sysconf(_SC_PAGESIZE) : SIZE_MAX / 2;
     pool->base = (char *)HUGE_PAGE; /* never read where there is no memory */
     if (real) {
         char *region = mmap(NULL, pool->limit + HUGE_PAGE, PROT_READ | PROT_WRITE,
@@ -54,6 +52,15 @@ Pool *pool_new(bool real)
         pool->base = region + (HUGE_PAGE - (uintptr_t)region % HUGE_PAGE) % HUGE_PAGE;
         madvise(pool->base, pool->limit, MADV_HUGEPAGE);
     }
+    pool->top = pool->reached = pool->base;
+    return pool;
+}
+
+Pool *pool_new_on(const Backend *device)
+{
+    Pool *pool = mem_new(sizeof *pool);
+    pool->real = true;
+    pool->device = device;
     return pool;
 }
 
@@ -61,17 +68,21 @@ void pool_free(Pool *pool)
 {
     if (!pool)
         return;
-    if (pool->real) {
-        ASAN_UNPOISON_MEMORY_REGION(pool->base, pool->reached);
+    if (pool->real && !pool->device) {
+        ASAN_UNPOISON_MEMORY_REGION(pool->base, (size_t)(pool->reached - pool->base));
         munmap(pool->base, pool->limit);
     }
+    for (size_t i = 0; i < pool->segments.count; i++)
+        pool->device->memory.give(pool->segments.items[i]);
+    array_free(&pool->segments);
     array_free(&pool->gaps);
     mem_free(pool);
 }
 
-static size_t block_size(size_t bytes)
+static size_t block_size(const Pool *pool, size_t bytes)
 {
-    return (bytes + RED_ZONE + ALIGNMENT - 1) / ALIGNMENT * ALIGNMENT + (bytes ? 0 : ALIGNMENT);
+    size_t alignment = pool->device ? DEVICE_ALIGNMENT : ALIGNMENT, zone = pool->device ? 0 : RED_ZONE;
+    return (bytes + zone + alignment - 1) / alignment * alignment + (bytes ? 0 : alignment);
 }
 
 static void gap_remove(Pool *pool, size_t i)
@@ -86,6 +97,20 @@ static void gap_insert(Pool *pool, size_t i, Gap gap)
     pool->gaps.items[i] = gap;
 }
 
+/* The first gap behind a place. */
+static size_t gap_behind(const Pool *pool, const char *at)
+{
+    size_t low = 0, high = pool->gaps.count;
+    while (low < high) {
+        size_t middle = (low + high) / 2;
+        if (pool->gaps.items[middle].at < at)
+            low = middle + 1;
+        else
+            high = middle;
+    }
+    return low;
+}
+
 /* The smallest gap that is large enough, or gaps.count. */
 static size_t best_gap(const Pool *pool, size_t size)
 {
@@ -97,87 +122,103 @@ static size_t best_gap(const Pool *pool, size_t size)
     return best;
 }
 
+/* More of the device's memory, as a gap: a quarter of what there is, so that a large network asks seldom, or no more than what
+ * is wanted where there is no quarter left. Its last piece is never given out, so that no two segments touch. */
+static bool add_segment(Pool *pool, size_t size)
+{
+    size_t least = (size + DEVICE_ALIGNMENT + HUGE_PAGE - 1) / HUGE_PAGE * HUGE_PAGE;
+    size_t bytes = MAX(MAX(least, SEGMENT), pool->used / 4 / HUGE_PAGE * HUGE_PAGE);
+    char *segment = pool->device->memory.take(bytes);
+    if (!segment)
+        segment = pool->device->memory.take(bytes = least);
+    if (!segment)
+        return false;
+    *array_add(&pool->segments) = segment;
+    gap_insert(pool, gap_behind(pool, segment), (Gap){segment, bytes - DEVICE_ALIGNMENT});
+    return true;
+}
+
 /* Debug builds: what nobody wrote, and what somebody gave back, reads as NaN. */
-static void poison(char *block, size_t bytes)
+static void poison(const Pool *pool, char *block, size_t bytes)
 {
 #ifndef NDEBUG
-    memset(block, 0xff, bytes);
+    if (pool->device)
+        pool->device->memory.fill(&(Exec){.stream = pool->device->stream}, block, 0xff, bytes);
+    else
+        memset(block, 0xff, bytes);
 #else
-    (void)block, (void)bytes;
+    (void)pool, (void)block, (void)bytes;
 #endif
 }
 
-static void *given_out(Pool *pool, size_t offset, size_t bytes)
+static void *given_out(Pool *pool, char *block, size_t bytes)
 {
-    size_t size = block_size(bytes);
+    size_t size = block_size(pool, bytes);
     pool->used += size;
     pool->peak = MAX(pool->peak, pool->used);
-    char *block = pool->base + offset;
-    if (pool->real) {
+    if (pool->real && !pool->device) {
         ASAN_UNPOISON_MEMORY_REGION(block, bytes);
         ASAN_POISON_MEMORY_REGION(block + bytes, size - bytes);
-        poison(block, bytes);
     }
+    if (pool->real)
+        poison(pool, block, bytes);
     return block;
 }
 
 void *pool_take(Pool *pool, size_t bytes)
 {
-    size_t size = block_size(bytes), i = best_gap(pool, size);
+    size_t size = block_size(pool, bytes), i = best_gap(pool, size);
+    if (i == pool->gaps.count && pool->device && add_segment(pool, size))
+        i = best_gap(pool, size);
     if (i < pool->gaps.count) {
         Gap *gap = &pool->gaps.items[i];
-        size_t offset = gap->offset;
-        gap->offset += size;
+        char *block = gap->at;
+        gap->at += size;
         gap->size -= size;
         if (gap->size == 0)
             gap_remove(pool, i);
-        return given_out(pool, offset, bytes);
+        return given_out(pool, block, bytes);
     }
-    if (size > pool->limit - pool->top)
+    if (size > pool->limit - (size_t)(pool->top - pool->base))
         return NULL;
-    size_t offset = pool->top;
+    char *block = pool->top;
     pool->top += size;
     pool->reached = MAX(pool->reached, pool->top);
-    return given_out(pool, offset, bytes);
+    return given_out(pool, block, bytes);
 }
 
 void pool_give(Pool *pool, void *block, size_t bytes)
 {
-    size_t size = block_size(bytes), offset = (size_t)((char *)block - pool->base);
-    contract(offset % ALIGNMENT == 0 && offset + size <= pool->top && size <= pool->used,
-             "pool_give: a block that pool_take did not give");
+    size_t size = block_size(pool, bytes);
+    char *at = block;
+    bool inside =
+        pool->device || (at >= pool->base && (size_t)(at - pool->base) % ALIGNMENT == 0 && at + size <= pool->top);
+    contract(inside && size <= pool->used, "pool_give: a block that pool_take did not give");
     pool->used -= size;
-    if (pool->real) {
-        poison(block, bytes);
+    if (pool->real)
+        poison(pool, block, bytes);
+    if (pool->real && !pool->device)
         ASAN_POISON_MEMORY_REGION(block, size);
-    }
-    size_t low = 0, high = pool->gaps.count; /* the first gap behind the block */
-    while (low < high) {
-        size_t middle = (low + high) / 2;
-        if (pool->gaps.items[middle].offset < offset)
-            low = middle + 1;
-        else
-            high = middle;
-    }
-    bool joins_before = low > 0 && pool->gaps.items[low - 1].offset + pool->gaps.items[low - 1].size == offset;
-    bool joins_after = low < pool->gaps.count && offset + size == pool->gaps.items[low].offset;
+    size_t i = gap_behind(pool, at);
+    bool joins_before = i > 0 && pool->gaps.items[i - 1].at + pool->gaps.items[i - 1].size == at;
+    bool joins_after = i < pool->gaps.count && at + size == pool->gaps.items[i].at;
     if (joins_before) {
-        low--;
-        pool->gaps.items[low].size += size;
+        i--;
+        pool->gaps.items[i].size += size;
         if (joins_after) {
-            pool->gaps.items[low].size += pool->gaps.items[low + 1].size;
-            gap_remove(pool, low + 1);
+            pool->gaps.items[i].size += pool->gaps.items[i + 1].size;
+            gap_remove(pool, i + 1);
         }
     } else if (joins_after) {
-        pool->gaps.items[low].offset = offset;
-        pool->gaps.items[low].size += size;
+        pool->gaps.items[i].at = at;
+        pool->gaps.items[i].size += size;
     } else {
-        gap_insert(pool, low, (Gap){offset, size});
+        gap_insert(pool, i, (Gap){at, size});
     }
-    Gap *last = &pool->gaps.items[low];
-    if (last->offset + last->size == pool->top) { /* what lies before the top is not a gap */
-        pool->top = last->offset;
-        gap_remove(pool, low);
+    Gap *last = &pool->gaps.items[i];
+    if (last->at + last->size == pool->top) { /* what lies before the region's top is not a gap */
+        pool->top = last->at;
+        gap_remove(pool, i);
     }
 }
 

@@ -4,10 +4,16 @@
 
 #include <math.h>
 
-static void blocks_are_aligned_and_apart(void **state)
+/* The region on the host, and the segments of a device's memory (the host's, taken as a device's). */
+enum { KINDS = 2 };
+
+static Pool *pool_of(int kind)
 {
-    (void)state;
-    Pool *pool = pool_new(true);
+    return kind ? pool_new_on(test_backend()) : pool_new(true);
+}
+
+static void check_blocks(Pool *pool)
+{
     enum { BLOCKS = 200 };
     static const size_t sizes[] = {0, 1, 63, 64, 65, 4096, 100000};
     char *block[BLOCKS];
@@ -26,6 +32,13 @@ static void blocks_are_aligned_and_apart(void **state)
         pool_give(pool, block[i], sizes[i % COUNT_OF(sizes)]);
     assert_int_equal(pool_used(pool), 0);
     pool_free(pool);
+}
+
+static void blocks_are_aligned_and_apart(void **state)
+{
+    (void)state;
+    for (int kind = 0; kind < KINDS; kind++)
+        check_blocks(pool_of(kind));
 }
 
 /* Neighbours that were given back are one block again, in whatever order they came. */
@@ -92,13 +105,41 @@ static void random_step(Pool *pool, uint32_t seed, void *places[static 400])
 static void the_same_requests_get_the_same_places(void **state)
 {
     (void)state;
-    Pool *pool = pool_new(true);
     void *first[400], *second[400];
-    for (uint32_t seed = 0; seed < 20; seed++) {
-        random_step(pool, seed, first);
-        random_step(pool, seed, second);
-        assert_memory_equal(first, second, sizeof first);
+    for (int kind = 0; kind < KINDS; kind++) {
+        Pool *pool = pool_of(kind);
+        for (uint32_t seed = 0; seed < 20; seed++) {
+            random_step(pool, seed, first);
+            random_step(pool, seed, second);
+            assert_memory_equal(first, second, sizeof first);
+        }
+        pool_free(pool);
     }
+}
+
+/* What does not fit into a segment gets one of its own; two segments never become one block, wherever they lie. */
+static void segments_stay_apart(void **state)
+{
+    (void)state;
+    enum { BLOCKS = 3 };
+    const size_t large = (size_t)66 << 20;
+    Pool *pool = pool_new_on(test_backend());
+    char *block[BLOCKS];
+    for (int i = 0; i < BLOCKS; i++) {
+        block[i] = pool_take(pool, large);
+        assert_non_null(block[i]);
+        block[i][0] = block[i][large - 1] = (char)i;
+    }
+    for (int i = 0; i < BLOCKS; i++)
+        assert_true(block[i][0] == (char)i && block[i][large - 1] == (char)i);
+    for (int i = 0; i < BLOCKS; i++)
+        pool_give(pool, block[i], large);
+    assert_int_equal(pool_used(pool), 0);
+    char *whole = pool_take(pool, 2 * large); /* no gap is as long: a new segment */
+    for (int i = 0; i < BLOCKS; i++)
+        assert_true(whole + 2 * large <= block[i] || block[i] + large <= whole);
+    pool_give(pool, whole, 2 * large);
+    assert_ptr_equal(pool_take(pool, 2 * large), whole);
     pool_free(pool);
 }
 
@@ -169,6 +210,7 @@ int main(void)
         cmocka_unit_test(gaps_join),
         cmocka_unit_test(the_smallest_gap_that_fits_is_taken),
         cmocka_unit_test(the_same_requests_get_the_same_places),
+        cmocka_unit_test(segments_stay_apart),
         cmocka_unit_test(use_and_peak_are_counted),
         cmocka_unit_test(too_much_is_null),
         cmocka_unit_test(a_foreign_block_is_refused),

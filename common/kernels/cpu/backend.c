@@ -3,6 +3,7 @@
 #include "common/base/memory.h"
 #include "common/base/str.h"
 #include "common/kernels/cpu/dnnl.h"
+#include "common/kernels/cpu/memory.h"
 #include "common/kernels/cpu/vector/levels.h"
 
 #include <pthread.h>
@@ -20,6 +21,7 @@ static pthread_mutex_t choosing = PTHREAD_MUTEX_INITIALIZER;
 /* oneDNN chooses its own instructions, the same for all levels. */
 #define LEVEL_BACKEND(level)                                                                                           \
     ((Backend){.name = "cpu",                                                                                          \
+               .memory = host_memory_kernels,                                                                          \
                .matmul = dnnl_matmul_kernels,                                                                          \
                .convolution = dnnl_convolution_kernels,                                                                \
                .adafactor = adafactor_kernels_##level,                                                                 \
