@@ -16,12 +16,14 @@ struct Params {
     void *written;                             /* copies that params_to_write made */
     bool real;                                 /* there is memory behind them */
     const Backend *backend;
+    States *states;
 };
 
 Params *params_new(void)
 {
     Params *p = mem_new(sizeof *p);
     p->separator = ".";
+    p->states = states_new();
     return p;
 }
 
@@ -44,6 +46,7 @@ void params_free(Params *p)
     str_free(&p->prefix);
     str_free(&p->name);
     mem_free(p->written);
+    states_free(p->states);
     if (p->real) {
         mem_free(p->values);
         mem_free(p->gradients);
@@ -114,6 +117,11 @@ Tensor *params_add_buffer(Params *p, const char *name, Shape shape, Init init)
 Tensor *params_add_flags(Params *p, const char *name, Shape shape, uint8_t value)
 {
     return declare(p, name, shape, U8, (Init){INIT_CONSTANT, value}, false);
+}
+
+States *params_states(Params *p)
+{
+    return p->states;
 }
 
 static Param *param_of(Params *p, Tensor *value)
@@ -246,6 +254,7 @@ void params_allocate(Params *p, bool real, uint32_t seed, const Backend *backend
     p->values = real ? zeroed_floats(p->flat) : nowhere;
     p->gradients = real ? zeroed_floats(p->flat) : nowhere;
     p->buffer_values = real ? zeroed_floats(p->buffers) : nowhere;
+    states_allocate(p->states, real);
     for (size_t i = 0; i < p->list.count; i++) {
         Param *param = p->list.items[i];
         param->value.data = (param->state.trainable ? p->values : p->buffer_values) + param->offset;

@@ -8,7 +8,7 @@
  *
  * Trainable values lie in one flat buffer in the order of registration, slices on 64 bytes, and so do their gradients. */
 #pragma once
-#include "common/autograd/tape.h"
+#include "common/autograd/state.h"
 #include "common/base/memory.h"
 #include "common/base/str.h"
 #include "common/tensor/tensor_file.h"
@@ -59,6 +59,9 @@ const char *params_name(Params *p, const char *name); /* with the prefix in forc
 Tensor *params_add(Params *p, const char *name, Shape shape, Init init);
 Tensor *params_add_buffer(Params *p, const char *name, Shape shape, Init init);
 Tensor *params_add_flags(Params *p, const char *name, Shape shape, uint8_t value); /* a buffer of uint8 (torch: bool) */
+
+/* Owner of what lives as long as the model and stands in no file (state.h); gets its storage with the parameters. */
+States *params_states(Params *p);
 
 /* Of a declared parameter of floats, whose tensor that is: first values by a function, or those of another one, declared
  * before it. */

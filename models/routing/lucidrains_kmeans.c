@@ -8,8 +8,9 @@ static const float NORM_EPS = 1e-12f;
 
 /* The mean of where the forwards since the last update would put the means. */
 struct Wanted {
-    Tensor centres; /* [H,K,d], storage of its own: it outlives the tape's step */
+    Tensor *centres; /* [H,K,d], a state */
     int forwards;
+    bool begun; /* the means were found, and initted says so */
 };
 
 Kmeans kmeans_new(Params *p, int64_t heads, int64_t clusters, int64_t width, double decay, double commitment)
@@ -19,17 +20,12 @@ Kmeans kmeans_new(Params *p, int64_t heads, int64_t clusters, int64_t width, dou
     k.means = params_add_buffer(p, "means", shape, (Init){INIT_NORMAL, 1});
     k.initted = params_add_flags(p, "initted", (Shape){0}, 0);
     k.wanted = mem_new(sizeof *k.wanted);
-    k.wanted->centres = *k.means;
-    k.wanted->centres.param = NULL;
-    k.wanted->centres.data = mem_new((size_t)shape_count(shape) * sizeof(float));
+    k.wanted->centres = state_new(params_states(p), shape, F32);
     return k;
 }
 
 void kmeans_free(Kmeans *k)
 {
-    if (!k->wanted)
-        return;
-    mem_free(k->wanted->centres.data);
     mem_free(k->wanted);
     k->wanted = NULL;
 }
@@ -56,10 +52,10 @@ void kmeans_begin(Tape *t, const Kmeans *k, Tensor *x, const int64_t *index)
     means = reshape(t, means, SHAPE(heads, clusters, width));
     for (int i = 0; i < FIRST_ROUNDS; i++)
         means = scope_close(t, s, centres_of(t, k, x, nearest(t, cluster_scores(t, x, means)), means));
-    kmeans_follow(t, 0, means, k->means);
+    state_set(t, k->means, means);
+    state_set(t, k->initted, tensor_from(t, U8, (Shape){0}, &(uint8_t){1}));
     scope_close_n(t, s, NULL, 0);
     region_close(t, before);
-    *(uint8_t *)k->initted->data = 1;
     k->wanted->forwards = 0;
 }
 
@@ -84,17 +80,24 @@ static void want(Tape *t, const Kmeans *k, Tensor *unit, Tensor *assigned)
     Region before = region_open(t, TRAIN, NO_GRAD);
     Scope s = scope_open(t);
     float past = (float)k->wanted->forwards;
-    kmeans_follow(t, past / (past + 1), centres_of(t, k, unit, assigned, k->means), &k->wanted->centres);
+    kmeans_follow(t, past / (past + 1), centres_of(t, k, unit, assigned, k->means), k->wanted->centres);
     k->wanted->forwards++;
     scope_close_n(t, s, NULL, 0);
     region_close(t, before);
 }
 
+/* Asked of the device until it is so, once: nothing makes it untrue. */
+static bool begun(Tape *t, const Kmeans *k)
+{
+    uint8_t initted = 1; /* where there is no memory to read, too */
+    if (!k->wanted->begun)
+        tensor_read(t, k->initted, &initted);
+    return k->wanted->begun = initted;
+}
+
 Tensor *kmeans_scores(Tape *t, const Kmeans *k, Tensor *x, Tensor **aux)
 {
-    uint8_t begun = 1; /* where there is no memory to read, too */
-    tensor_read(t, k->initted, &begun);
-    if (!begun)
+    if (!begun(t, k))
         begin_anywhere(t, k, x);
     Scope s = scope_open(t);
     Tensor *unit = normalize_l2(t, x, NORM_EPS);
@@ -113,6 +116,6 @@ void kmeans_update(Tape *t, const Kmeans *k)
 {
     if (!k->wanted || k->wanted->forwards == 0)
         return;
-    kmeans_follow(t, k->decay, &k->wanted->centres, k->means);
+    kmeans_follow(t, k->decay, k->wanted->centres, k->means);
     k->wanted->forwards = 0;
 }

@@ -38,36 +38,23 @@ Clusters *clusters_new(Params *p, const OfficialConfig *config, int64_t heads, i
     c->ema_count = params_add_buffer(p, "ema_count", SHAPE(heads, c->count), INIT_ZEROS);
     c->ema_means = params_add_buffer(p, "ema_means", shape, INIT_ZEROS);
     params_init_from(p, c->ema_means, c->means);
-    c->read = mem_new((size_t)shape_count(shape) * sizeof(float));
     for (int side = 0; side < SIDES; side++)
-        c->assigned[side] = (Assigned){.count = mem_new((size_t)(heads * c->count) * sizeof(float)),
-                                       .sums = mem_new((size_t)shape_count(shape) * sizeof(float))};
+        c->assigned[side].sum = (KmeansSums){.sums = state_new(params_states(p), shape, F32),
+                                             .counts = state_new(params_states(p), c->ema_count->shape, F32)};
     return c;
 }
 
 void clusters_free(Clusters *c)
 {
-    if (!c)
-        return;
-    for (int side = 0; side < SIDES; side++) {
-        mem_free(c->assigned[side].count);
-        mem_free(c->assigned[side].sums);
-    }
-    mem_free(c->read);
     mem_free(c);
 }
 
 /* Adds what tokens were assigned to their clusters. */
-static void remember(Tape *t, Clusters *c, Tensor *x, Tensor *assignment, Assigned *to)
+static void remember(Tape *t, const Clusters *c, Tensor *x, Tensor *assignment, Assigned *to)
 {
-    int64_t cells = c->heads * c->count;
     Scope s = scope_open(t);
-    tensor_read(t, kmeans_sums(t, x, assignment, c->count).sums, c->read);
-    for (int64_t i = 0; i < cells * c->width; i++)
-        to->sums[i] += c->read[i];
-    tensor_read(t, kmeans_mixed_counts(t, x, assignment, c->count), c->read);
-    for (int64_t i = 0; i < cells; i++)
-        to->count[i] += c->read[i];
+    state_add(t, to->sum.sums, kmeans_sums(t, x, assignment, c->count).sums);
+    state_add(t, to->sum.counts, kmeans_mixed_counts(t, x, assignment, c->count));
     to->any = true;
     scope_close_n(t, s, NULL, 0);
 }
@@ -103,13 +90,9 @@ void clusters_update(Tape *t, Clusters *c)
         Assigned *a = &c->assigned[side];
         if (!a->any)
             continue;
-        Scope s = scope_open(t);
-        KmeansSums batch = {.sums = tensor_from(t, F32, c->means->shape, a->sums),
-                            .counts = tensor_from(t, F32, c->ema_count->shape, a->count)};
-        kmeans_smooth(t, &batch, c->decay, c->ema_means, c->ema_count, c->means);
-        scope_close_n(t, s, NULL, 0);
-        memset(a->count, 0, (size_t)(c->heads * c->count) * sizeof *a->count);
-        memset(a->sums, 0, (size_t)(c->heads * c->count * c->width) * sizeof *a->sums);
+        kmeans_smooth(t, &a->sum, c->decay, c->ema_means, c->ema_count, c->means);
+        state_clear(t, a->sum.sums);
+        state_clear(t, a->sum.counts);
         a->any = false;
     }
 }

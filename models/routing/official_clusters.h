@@ -3,12 +3,12 @@
  *
  * Letters: B batch, S tokens, h routing heads, d head width, K clusters. */
 #pragma once
+#include "common/attention/kmeans.h"
 #include "models/routing/official.h"
 
-/* What training forwards assigned since the last update. */
+/* What training forwards assigned since the last update: states. */
 typedef struct Assigned {
-    float *count; /* [h,K] */
-    float *sums;  /* [h,K,d] */
+    KmeansSums sum;
     bool any;
 } Assigned;
 
@@ -19,7 +19,6 @@ typedef struct Clusters {
     Tensor *ema_means, *ema_count; /* [h,K,d], [h,K]; NULL: the means are learned by gradient */
     int64_t heads, count, width;   /* h, K, d */
     float beta, decay;
-    float *read;          /* [h,K,d] what the host reads of a forward */
     Assigned assigned[2]; /* of the queries, of the keys */
 } Clusters;
 
