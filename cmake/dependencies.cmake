@@ -37,6 +37,18 @@ file(STRINGS ${DNNL_INCLUDE}/oneapi/dnnl/dnnl_version.h version_lines REGEX "def
 string(REGEX REPLACE "[^0-9;]+" "" dnnl_VERSION "${version_lines}")
 string(REPLACE ";" "." dnnl_VERSION "${dnnl_VERSION}")
 
+# Optional: several ranks (mpirun). By pkg-config, which Open MPI's and MPICH's Debian packages have alike; CMake's own search
+# compiles test programs and takes a second.
+pkg_check_modules(zoo_mpi QUIET IMPORTED_TARGET GLOBAL ompi-c)
+if(NOT zoo_mpi_FOUND)
+    pkg_check_modules(zoo_mpi QUIET IMPORTED_TARGET GLOBAL mpi-c)
+endif()
+if(zoo_mpi_FOUND)
+    set(mpi_version ${zoo_mpi_VERSION})
+else()
+    set(mpi_version "not found (one process a run)")
+endif()
+
 pkg_check_modules(zoo_cmocka QUIET IMPORTED_TARGET GLOBAL cmocka)
 
 if(zoo_cmocka_FOUND)
@@ -48,4 +60,4 @@ message(STATUS "zoo: ${CMAKE_C_COMPILER_ID} ${CMAKE_C_COMPILER_VERSION}, ${CMAKE
                "libyaml ${zoo_yaml_VERSION}, jansson ${zoo_jansson_VERSION}, libzip ${zoo_zip_VERSION}, "
                "turbojpeg ${zoo_jpeg_VERSION}, png ${PNG_VERSION_STRING}, zlib ${ZLIB_VERSION_STRING}, libdeflate ${zoo_deflate_VERSION}, "
                "utf8proc ${zoo_utf8proc_VERSION}, pcre2 ${zoo_pcre2_VERSION}, "
-               "cmocka ${cmocka_version}")
+               "cmocka ${cmocka_version}, MPI ${mpi_version}")
