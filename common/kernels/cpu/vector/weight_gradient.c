@@ -27,7 +27,7 @@ typedef struct Gradient {
     Rows dy, x;
     int64_t group, groups, vectors, strips; /* a task is a group of outputs by a strip of inputs */
     bool half, add;                         /* half: both factors are rounded to bf16 */
-    float *dy_pairs, *x_pairs;              /* [(m+1)/2][padded(n or k)], or NULL */
+    float *dy_pairs, *x_pairs;              /* [(m+1)/2][pair_stride(n or k)], or NULL */
     float *dy_order, *x_order;              /* [padded(n) / ROWS][m][ROWS], [strips][m][vectors * LANES], or NULL */
     float *dw;
 } Gradient;
@@ -125,6 +125,12 @@ static int64_t padded(int64_t columns)
     return (columns + LANES - 1) / LANES * LANES;
 }
 
+/* From one pair of tokens to the next: the columns, and a vector more where the pairs of a few of them would meet. */
+static int64_t pair_stride(int64_t columns)
+{
+    return padded(columns) + (padded(columns) % COLLIDING == 0 ? LANES : 0);
+}
+
 /* LANES columns of a pair of tokens; what is behind the last token or column is 0. */
 static inline Vec read_pair(Rows m, int64_t token, int64_t tokens, int64_t column, int64_t columns)
 {
@@ -138,11 +144,11 @@ static inline Vec read_pair(Rows m, int64_t token, int64_t tokens, int64_t colum
 static void weave(const void *job, int64_t first, int64_t last)
 {
     const Gradient *g = job;
-    int64_t n = padded(g->n), k = padded(g->k);
+    int64_t n = pair_stride(g->n), k = pair_stride(g->k);
     for (int64_t p = first; p < last; p++) {
-        for (int64_t c = 0; c < n; c += LANES)
+        for (int64_t c = 0; c < g->n; c += LANES)
             vec_store(g->dy_pairs + p * n + c, read_pair(g->dy, 2 * p, g->m, c, g->n));
-        for (int64_t c = 0; c < k; c += LANES)
+        for (int64_t c = 0; c < g->k; c += LANES)
             vec_store(g->x_pairs + p * k + c, read_pair(g->x, 2 * p, g->m, c, g->k));
     }
 }
@@ -166,7 +172,7 @@ static Chunk panel_of(const Gradient *g, Rows m, int64_t columns, int64_t first,
 static Chunk chunk_of(const Gradient *g, Rows m, const float *pairs, int64_t columns, int64_t first, int64_t tokens,
                       int64_t column, int64_t live, int64_t multiple, float *panel)
 {
-    int64_t stride = padded(columns);
+    int64_t stride = pair_stride(columns);
     if (pairs)
         return (Chunk){pairs + first / 2 * stride + column, stride, TOKENS * stride};
     if (!g->half && live % multiple == 0)
@@ -216,7 +222,7 @@ static void gradient_tasks(const void *job, int64_t first, int64_t last)
 /* Tokens that are woven at a time: about SPAN_BYTES of pairs, in whole chunks. */
 static int64_t span_of(int64_t m, int64_t n, int64_t k)
 {
-    int64_t chunks = SPAN_BYTES / (2 * TOKENS * 2 * (padded(n) + padded(k)));
+    int64_t chunks = SPAN_BYTES / (2 * TOKENS * 2 * (pair_stride(n) + pair_stride(k)));
     return least((chunks < 1 ? 1 : chunks) * 2 * TOKENS, m);
 }
 
@@ -244,7 +250,8 @@ static int64_t ordered_span(const Gradient *g, int64_t m)
 
 size_t LEVEL(linear_weight_gradient_scratch)(int64_t m, int64_t n, int64_t k)
 {
-    size_t pairs = HALF_PRODUCTS ? (size_t)((span_of(m, n, k) + 1) / 2 * (padded(n) + padded(k))) : 0, ordered = 0;
+    size_t pairs = HALF_PRODUCTS ? (size_t)((span_of(m, n, k) + 1) / 2 * (pair_stride(n) + pair_stride(k))) : 0,
+           ordered = 0;
     if (n >= FEWEST_OUTPUTS && k > 0) {
         Gradient g = {.n = n, .k = k};
         cut_inputs(&g);
@@ -317,11 +324,11 @@ static void gradient_in_order(const Exec *exec, const Gradient *whole)
 /* A span after the other: woven by all threads, then multiplied by all. */
 static void gradient_in_pairs(const Exec *exec, const Gradient *whole)
 {
-    int64_t span = span_of(whole->m, whole->n, whole->k), width = padded(whole->n) + padded(whole->k);
+    int64_t span = span_of(whole->m, whole->n, whole->k), width = pair_stride(whole->n) + pair_stride(whole->k);
     for (int64_t first = 0; first < whole->m; first += span) {
         Gradient g = part_of(whole, first, span);
         g.dy_pairs = exec->scratch;
-        g.x_pairs = g.dy_pairs + (g.m + 1) / 2 * padded(g.n);
+        g.x_pairs = g.dy_pairs + (g.m + 1) / 2 * pair_stride(g.n);
         parallel_pieces(exec, (g.m + 1) / 2, 1 + PIECE / width, (g.m + 1) / 2 * width * 4, weave, &g);
         run_tasks(exec, &g);
     }
