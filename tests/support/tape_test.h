@@ -1,4 +1,4 @@
-/* What the tests of tensors, tape, attention and layers share: tapes on the CPU, random tensors, and children that are
+/* What the tests of tensors, tape, attention and layers share: tapes, random tensors, and children that are
  * expected to end with a broken contract. */
 #pragma once
 #include <setjmp.h>
@@ -10,6 +10,7 @@
 #include "common/autograd/op.h"
 #include "common/autograd/ops.h"
 #include "common/base/memory.h"
+#include "tests/support/device.h"
 
 #include <signal.h>
 #include <stdio.h>
@@ -21,7 +22,7 @@
 static inline const Backend *test_backend(void)
 {
     Error e;
-    const Backend *backend = cpu_backend(&e);
+    const Backend *backend = testing_cuda() ? cuda_backend(&e) : cpu_backend(&e);
     if (!backend)
         fail_msg("%s", e.text);
     return backend;

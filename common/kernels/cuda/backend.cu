@@ -63,5 +63,6 @@ const Backend *zoo_cuda_backend(Error *e)
     backend.stream = cuda_stream();
     backend.bf16 = true;
     backend.memory = cuda_memory;
+    backend.norm = cuda_norm;
     return &backend;
 }

@@ -1,0 +1,75 @@
+/* The emulator as the shim headers see it. One kernel runs at a time, on the host thread that launched it: the grid's
+ * blocks one after the other, a block's threads as fibers that change places at barriers and warp collectives. */
+#pragma once
+#include <stddef.h>
+#include <stdint.h>
+
+struct uint3 {
+    unsigned x, y, z;
+};
+
+struct dim3 {
+    unsigned x, y, z;
+    constexpr dim3(unsigned x_ = 1, unsigned y_ = 1, unsigned z_ = 1) : x(x_), y(y_), z(z_)
+    {
+    }
+};
+
+/* The running thread: what threadIdx and its like stand for. NULL outside of a kernel. */
+struct EmulatedThread {
+    uint3 thread_index, block_index;
+    dim3 block_size, grid_size;
+    unsigned lane; /* in its warp */
+};
+extern EmulatedThread *emulated_thread;
+
+struct EmulatedLaunch {
+    const char *kernel, *file;
+    int line;
+    dim3 grid, block;
+    size_t shared_bytes;
+};
+
+/* Runs call(body) once a thread of the grid. Ends the process with a line that names kernel, block and thread where the
+ * launch breaks a rule of CUDA: sizes, a divergent barrier, a race, memory that is nobody's. */
+void emulated_launch(EmulatedLaunch launch, void (*call)(const void *body), const void *body);
+
+void *emulated_dynamic_shared(void);
+
+/* __syncthreads: waits for all threads of the block that have not returned. All must wait at the same line. Returns how
+ * many came with `predicate` not 0. */
+int emulated_block_barrier(int predicate, const char *file, int line);
+
+/* A warp collective: the lanes of `mask` meet, and the last one calls combine once for all of them. in[l] and out[l]
+ * are what lane l brought and where its result goes; NULL for a lane that is not in the mask or has returned. All lanes
+ * must name the same mask and the same collective. No memory order (as in CUDA); `orders` adds it (__syncwarp). */
+struct EmulatedWarp {
+    unsigned mask;
+    const void *in[32];
+    void *out[32];
+};
+typedef void EmulatedCombine(const EmulatedWarp *warp, const void *argument);
+struct EmulatedCollective {
+    const char *name;
+    EmulatedCombine *combine; /* NULL: nothing to compute */
+    bool orders;
+};
+void emulated_collective(const EmulatedCollective *what, unsigned mask, const void *in, void *out,
+                         const void *argument);
+
+/* Ends the process with "cuda emulation: KERNEL block (x, y, z) thread (x, y, z): message". */
+__attribute__((format(printf, 1, 2), noreturn)) void emulated_fail(const char *format, ...);
+
+/* ---- Device memory: the host may touch it only while a kernel, a copy or a library call runs */
+void device_memory_open(void); /* nests */
+void device_memory_close(void);
+struct DeviceMemoryOpen { /* open as long as it lives */
+    DeviceMemoryOpen()
+    {
+        device_memory_open();
+    }
+    ~DeviceMemoryOpen()
+    {
+        device_memory_close();
+    }
+};

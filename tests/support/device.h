@@ -1,0 +1,14 @@
+/* The device that tests run on: the CPU, or, where the environment has ZOO_TEST_DEVICE=cuda, the CUDA backend (the emulated one
+ * or a GPU's: ZOO_CUDA_LIBRARY says which). */
+#pragma once
+#include "common/kernels/backend.h"
+#include "common/kernels/cuda/cuda.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+static inline bool testing_cuda(void)
+{
+    const char *device = getenv("ZOO_TEST_DEVICE");
+    return device && strcmp(device, "cuda") == 0;
+}
