@@ -115,6 +115,9 @@ Slot gradient_slot_over(Tape *t, Tensor *x, const Tensor *out)
     if (!x || !x->needs_gradient)
         return (Slot){0};
     Tensor *owner = x->root ? x->root : x;
+    contract(!owner->param || !owner->param->summed,
+             "%s: a gradient of %s after it was summed over the ranks (tape_backward_part: there is more to come)",
+             t->op, owner->param->name);
     bool whole = x->offset == 0 && tensor_count(x) == tensor_count(owner);
     bool present = owner->param ? owner->param->touched : owner->gradient != NULL;
     if (!owner->gradient)
@@ -224,7 +227,7 @@ static void gradient_release(Tape *t, Tensor *x)
     }
 }
 
-void tape_backward(Tape *t, Tensor *const *roots, Tensor *const *cotangents, int n)
+static void backward(Tape *t, Tensor *const *roots, Tensor *const *cotangents, int n, bool last)
 {
     struct TapeLists *l = t->lists;
     Region before = region_open(t, t->region.phase, NO_GRAD); /* first order only */
@@ -243,8 +246,26 @@ void tape_backward(Tape *t, Tensor *const *roots, Tensor *const *cotangents, int
         gradient_release(t, node->out);
         gradient_release(t, node->extra_out);
         node_release(t, node);
+        if (last && t->node_done)
+            t->node_done(t->node_done_user);
     }
     region_close(t, before);
+}
+
+void tape_backward(Tape *t, Tensor *const *roots, Tensor *const *cotangents, int n)
+{
+    backward(t, roots, cotangents, n, true);
+}
+
+void tape_backward_part(Tape *t, Tensor *const *roots, Tensor *const *cotangents, int n)
+{
+    backward(t, roots, cotangents, n, false);
+}
+
+void tape_on_node_done(Tape *t, NodeDone *done, void *user)
+{
+    t->node_done = done;
+    t->node_done_user = user;
 }
 
 const Tensor *tensor_gradient(const Tensor *x)

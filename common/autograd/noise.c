@@ -5,16 +5,30 @@
 typedef struct DropoutArgs {
     PhiloxDraw draw;
     float rate;
+    RowMap map;
 } DropoutArgs;
+
+static Rows flat_from(const Tensor *x, int64_t first, int64_t count)
+{
+    return (Rows){(char *)x->data + (size_t)first * dtype_bytes(x->type), count, x->type};
+}
+
+/* Piece by piece: of rows that lie side by side in the whole batch. */
+static void drop(Tape *t, const DropoutArgs *a, const Tensor *x, bool add, const Tensor *y)
+{
+    int64_t count = tensor_count(x), place;
+    for (int64_t at = 0, n; at < count; at += n) {
+        n = row_map_piece(&a->map, x->shape, at, &place);
+        KERNEL(t, noise, dropout, a->draw, place, n, a->rate, flat_from(x, at, n), add, flat_from(y, at, n));
+    }
+}
 
 static void dropout_backward(Tape *t, Node *n)
 {
     const DropoutArgs *a = n->args;
     Slot dx = gradient_slot(t, n->in[0]);
-    int64_t count = tensor_count(n->out);
     contract(!tensor_is_window(&dx.gradient), "dropout: the gradient of a window");
-    KERNEL(t, noise, dropout, a->draw, 0, count, a->rate, ((Rows){n->out->gradient->data, count, n->out->type}), dx.add,
-           ((Rows){dx.gradient.data, count, n->out->type}));
+    drop(t, a, n->out->gradient, dx.add, &dx.gradient);
 }
 
 /* With draws from outside the mask has to be kept: the way back cannot draw it again. */
@@ -37,11 +51,9 @@ Tensor *dropout(Tape *t, Tensor *x, float rate, uint32_t site)
         return replayed_dropout(t, x, rate, site);
     x = contiguous(t, x);
     OP_BEGIN(t, "dropout", x);
-    DropoutArgs args = {tape_draw(t, site), rate};
+    DropoutArgs args = {tape_draw(t, site), rate, t->rows};
     Tensor *y = tensor_make(t, x->type, x->shape);
-    int64_t count = tensor_count(x);
-    KERNEL(t, noise, dropout, args.draw, 0, count, rate, ((Rows){x->data, count, x->type}), false,
-           ((Rows){y->data, count, x->type}));
+    drop(t, &args, x, false, y);
     if (OP_RECORDS(t, x)) {
         Node *n = op_record(t, "dropout", dropout_backward, y, &args, sizeof args);
         OP_INPUTS(t, n, x);
@@ -73,8 +85,10 @@ Tensor *drop_path(Tape *t, Tensor *x, float rate, uint32_t site)
     Tensor *factors = tensor_make(t, F32, SHAPE(batch));
     const double keep = 1.0 - rate;
     if (t->device != DEVICE_META)
-        for (int64_t b = 0; b < batch; b++)
+        for (int64_t b = 0; b < batch; b++) {
+            r.next = (uint64_t)tape_element(t, factors->shape, b);
             ((float *)factors->data)[b] = (float)(floor(keep + random_uniform(&r)) / keep);
+        }
     Tensor *y = tensor_make(t, x->type, x->shape);
     KERNEL(t, elementwise, scale_rows, batch, each, factors->data, 1, ((Rows){x->data, each, x->type}), false,
            ((Rows){y->data, each, x->type}));
@@ -90,10 +104,12 @@ Tensor *uniform(Tape *t, Shape shape, uint32_t site)
 {
     Random r = {.draw = tape_draw(t, site), .replay = t->replay};
     Tensor *y = tensor_make(t, F32, shape);
-    int64_t count = tensor_count(y);
-    if (!t->replay)
-        KERNEL(t, noise, uniform, r.draw, 0, count, y->data);
-    else if (t->device != DEVICE_META)
+    int64_t count = tensor_count(y), place;
+    for (int64_t at = 0, n; !t->replay && at < count; at += n) {
+        n = row_map_piece(&t->rows, shape, at, &place);
+        KERNEL(t, noise, uniform, r.draw, place, n, (float *)y->data + at);
+    }
+    if (t->replay && t->device != DEVICE_META)
         for (int64_t i = 0; i < count; i++)
             ((float *)y->data)[i] = (float)random_uniform(&r);
     return y;

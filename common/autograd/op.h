@@ -30,6 +30,10 @@ struct Tape {
     const char *op; /* at work, for messages */
     Watcher *watcher;
     void *watcher_user;
+    Comm *comm;
+    RowMap rows;
+    NodeDone *node_done;
+    void *node_done_user;
     struct TapeLists *lists; /* visible tensors, nodes, spare structs: tape.c */
 };
 
@@ -63,6 +67,12 @@ Tensor *op_view(Tape *t, Tensor *x, Shape shape, int64_t offset, int64_t run, in
 
 /* y (+)= x, element by element; either may be a window. */
 void op_copy(Tape *t, const Tensor *x, Tensor *y, bool add);
+
+/* How many elements of a tensor of this shape belong to one row of the map; 0: it is no tensor of samples. */
+int64_t row_map_each(const RowMap *m, Shape shape);
+
+/* How many elements from `from` on, where a row begins, lie side by side in the whole batch's tensor, too, and from where. */
+int64_t row_map_piece(const RowMap *m, Shape shape, int64_t from, int64_t *place);
 
 /* x = 0; it may be a window. */
 void op_zero(Tape *t, const Tensor *x);

@@ -35,6 +35,7 @@ Tape *tape_new(const TapeOptions *options)
     t->exec.scratch = pool_take(t->pool, SCRATCH_BYTES);
     t->seed = options->seed;
     t->inner = options->inner;
+    t->comm = options->comm;
     t->region = (Region){EVAL, NO_GRAD};
     t->lists = mem_new(sizeof *t->lists);
     return t;
@@ -216,8 +217,17 @@ Tensor *tape_keep(Tape *t, Tensor *x)
     return x;
 }
 
+/* A parameter that x is, or is a view of. */
+static ParamState *param_of(const Tensor *x)
+{
+    return x->root ? x->root->param : x->param;
+}
+
 void node_release(Tape *t, Node *n)
 {
+    for (int i = 0; i < n->ins; i++)
+        if (n->in[i] && param_of(n->in[i]))
+            param_of(n->in[i])->pending--;
     for (int i = 0; i < n->saves; i++)
         if (n->saved[i])
             tensor_drop(t, n->saved[i]);
@@ -321,9 +331,13 @@ void op_inputs(Tape *t, Node *n, int count, Tensor *const *in)
     n->ins = count;
     n->in = arena_take(&t->lists->arena, (size_t)count * sizeof *in);
     memcpy(n->in, in, (size_t)count * sizeof *in);
-    for (int i = 0; i < count; i++)
-        if (in[i])
-            in[i]->refs++;
+    for (int i = 0; i < count; i++) {
+        if (!in[i])
+            continue;
+        in[i]->refs++;
+        if (param_of(in[i]))
+            param_of(in[i])->pending++;
+    }
 }
 
 void op_saves(Tape *t, Node *n, int count, Tensor *const *saved)
@@ -399,6 +413,45 @@ PhiloxDraw tape_draw(Tape *t, uint32_t site)
 {
     uint32_t call = count_call(t, site);
     return (PhiloxDraw){t->seed, STREAM_MODEL, site + call * 0x9E3779B9u, t->step};
+}
+
+Comm *tape_comm(const Tape *t)
+{
+    return t->comm;
+}
+
+RowMap tape_map_rows(Tape *t, RowMap map)
+{
+    RowMap before = t->rows;
+    t->rows = map;
+    return before;
+}
+
+int64_t tape_element(const Tape *t, Shape shape, int64_t i)
+{
+    int64_t place, each = row_map_each(&t->rows, shape);
+    if (!each)
+        return i;
+    row_map_piece(&t->rows, shape, i / each * each, &place);
+    return place + i % each;
+}
+
+int64_t row_map_each(const RowMap *m, Shape shape)
+{
+    bool mapped = m->rows > 0 && shape.rank > 0 && shape.dim[0] > 0 && shape.dim[0] % m->rows == 0;
+    return mapped ? shape_count(shape) / m->rows : 0;
+}
+
+int64_t row_map_piece(const RowMap *m, Shape shape, int64_t from, int64_t *place)
+{
+    int64_t each = row_map_each(m, shape), row = each ? from / each : 0, end = row + 1;
+    *place = from;
+    if (!each)
+        return shape_count(shape) - from;
+    *place = m->place[row] * each;
+    while (end < m->rows && m->place[end] == m->place[end - 1] + 1)
+        end++;
+    return (end - row) * each;
 }
 
 void tape_replay(Tape *t, RandomReplay *replay)

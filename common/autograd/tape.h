@@ -6,6 +6,7 @@
  *     tape_reset(t);                         // the step is over, its memory is back in the pool
  */
 #pragma once
+#include "common/comm/comm.h"
 #include "common/kernels/backend.h"
 #include "common/tensor/random.h"
 #include "common/tensor/tensor.h"
@@ -22,6 +23,7 @@ typedef struct TapeOptions {
     int threads;
     uint32_t seed;
     DType inner; /* F32, or BF16: see tape_inner */
+    Comm *comm;  /* the ranks that train together; NULL: one alone */
 } TapeOptions;
 
 Tape *tape_new(const TapeOptions *options);
@@ -64,6 +66,15 @@ DType tape_inner(const Tape *t);
  * an entry NULL): ones. The nodes are used up. */
 void tape_backward(Tape *t, Tensor *const *roots, Tensor *const *cotangents, int n);
 
+/* The same for all but the last backward of a step whose batch goes through the network in parts: no gradient of a parameter
+ * is whole yet. */
+void tape_backward_part(Tape *t, Tensor *const *roots, Tensor *const *cotangents, int n);
+
+/* Called during tape_backward whenever an op has gone its way back; a parameter without pending ops then has its whole
+ * gradient. NULL ends it. */
+typedef void NodeDone(void *user);
+void tape_on_node_done(Tape *t, NodeDone *done, void *user);
+
 /* The gradient of a leaf after tape_backward, NULL if none arrived. */
 const Tensor *tensor_gradient(const Tensor *x);
 
@@ -77,6 +88,22 @@ void tensor_needs_gradient(Tensor *x); /* for a leaf whose gradient is wanted */
 /* ---- Random draws of a step: a function of (seed, site, call of that site in this step, step, element). */
 void tape_set_step(Tape *t, uint32_t step);
 PhiloxDraw tape_draw(Tape *t, uint32_t site);
+
+/* The element is that of the whole batch's tensor, whatever part of the batch is here. */
+Comm *tape_comm(const Tape *t);
+
+/* Row i of the samples that are here is row place[i] of the whole batch. rows 0: all of it is here. Of a tensor whose first
+ * axis is `rows` long, or a multiple (k following rows a sample), the rows are those of the samples; any other belongs to no
+ * sample and is drawn alike on every rank. */
+typedef struct RowMap {
+    const int64_t *place; /* [rows]; stays until the tape is reset */
+    int64_t rows;
+} RowMap;
+
+RowMap tape_map_rows(Tape *t, RowMap map); /* returns what was, to be set again */
+
+/* The element of the whole batch's tensor that element i of one of this shape is. */
+int64_t tape_element(const Tape *t, Shape shape, int64_t i);
 void tape_replay(Tape *t, RandomReplay *replay); /* NULL ends it */
 RandomReplay *tape_replaying(const Tape *t);
 

@@ -32,6 +32,8 @@ typedef struct ParamState {
     const char *name;
     bool trainable;
     bool touched;          /* a gradient has arrived since zero_grad: an absent gradient is not one of zero */
+    bool summed;           /* it is being summed over the ranks, or has been: nothing may be added to it */
+    int pending;           /* recorded ops that may still add to it */
     uint64_t version;      /* raised by every write; packed copies of an older version are stale */
     struct Packed *packed; /* the backend's own arrangement */
 } ParamState;

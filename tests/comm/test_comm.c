@@ -1,16 +1,7 @@
 /* Collectives over virtual ranks: every number of ranks, sizes that the ranks do not divide, several sums under way at once. */
-#include "common/base/memory.h"
 #include "common/comm/launch.h"
 #include "common/comm/virtual.h"
-
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stdlib.h>
-#include <string.h>
-#include <sys/wait.h>
-#include <unistd.h>
-
-#include <cmocka.h>
+#include "support/tape_test.h"
 
 enum { MOST_RANKS = 7, LENGTH = 37 };
 
@@ -149,26 +140,16 @@ static void waits_for_nobody(Comm *c, void *user)
         comm_any(c, true);
 }
 
-/* In a child: a broken contract ends the process. */
+static void wait_for_each_other(void *unused)
+{
+    (void)unused;
+    virtual_ranks_run(3, waits_for_nobody, NULL, NULL);
+}
+
 static void a_rank_that_nobody_answers(void **state)
 {
-    int out[2];
     (void)state;
-    assert_int_equal(pipe(out), 0);
-    pid_t child = fork();
-    if (child == 0) {
-        dup2(out[1], STDERR_FILENO);
-        virtual_ranks_run(3, waits_for_nobody, NULL, NULL);
-        _exit(0);
-    }
-    close(out[1]);
-    char text[512] = {0};
-    assert_true(read(out[0], text, sizeof text - 1) > 0);
-    int status;
-    waitpid(child, &status, 0);
-    assert_int_equal(WEXITSTATUS(status), 1);
-    assert_non_null(strstr(text, "virtual ranks that all wait for each other: rank 0"));
-    close(out[0]);
+    expect_broken_contract(wait_for_each_other, NULL, "virtual ranks that all wait for each other: rank 0");
 }
 
 static void one_rank_does_nothing(void **state)
