@@ -36,9 +36,10 @@ static Tensor *replayed_dropout(Tape *t, Tensor *x, float rate, uint32_t site)
 {
     Random r = {.draw = tape_draw(t, site), .replay = t->replay};
     Tensor *factors = tensor_make(t, F32, x->shape);
-    if (t->device != DEVICE_META)
-        for (int64_t i = 0; i < tensor_count(x); i++)
-            ((float *)factors->data)[i] = random_uniform(&r) >= (double)rate ? 1.0f / (1.0f - rate) : 0.0f;
+    float *host = op_host(t, factors);
+    for (int64_t i = 0; host && i < tensor_count(x); i++)
+        host[i] = random_uniform(&r) >= (double)rate ? 1.0f / (1.0f - rate) : 0.0f;
+    op_from_host(t, factors);
     return convert(t, multiply(t, x, factors), x->type);
 }
 
@@ -84,11 +85,12 @@ Tensor *drop_path(Tape *t, Tensor *x, float rate, uint32_t site)
     Random r = {.draw = tape_draw(t, site), .replay = t->replay};
     Tensor *factors = tensor_make(t, F32, SHAPE(batch));
     const double keep = 1.0 - rate;
-    if (t->device != DEVICE_META)
-        for (int64_t b = 0; b < batch; b++) {
-            r.next = (uint64_t)tape_element(t, factors->shape, b);
-            ((float *)factors->data)[b] = (float)(floor(keep + random_uniform(&r)) / keep);
-        }
+    float *host = op_host(t, factors);
+    for (int64_t b = 0; host && b < batch; b++) {
+        r.next = (uint64_t)tape_element(t, factors->shape, b);
+        host[b] = (float)(floor(keep + random_uniform(&r)) / keep);
+    }
+    op_from_host(t, factors);
     Tensor *y = tensor_make(t, x->type, x->shape);
     KERNEL(t, elementwise, scale_rows, batch, each, factors->data, 1, ((Rows){x->data, each, x->type}), false,
            ((Rows){y->data, each, x->type}));
@@ -109,8 +111,11 @@ Tensor *uniform(Tape *t, Shape shape, uint32_t site)
         n = row_map_piece(&t->rows, shape, at, &place);
         KERNEL(t, noise, uniform, r.draw, place, n, (float *)y->data + at);
     }
-    if (t->replay && t->device != DEVICE_META)
-        for (int64_t i = 0; i < count; i++)
-            ((float *)y->data)[i] = (float)random_uniform(&r);
+    if (!t->replay)
+        return y;
+    float *host = op_host(t, y);
+    for (int64_t i = 0; host && i < count; i++)
+        host[i] = (float)random_uniform(&r);
+    op_from_host(t, y);
     return y;
 }

@@ -28,6 +28,8 @@ struct Tape {
     double macs;
     RandomReplay *replay;
     const char *op; /* at work, for messages */
+    void *host;     /* host_bytes that op_host gives */
+    size_t host_bytes;
     Watcher *watcher;
     void *watcher_user;
     Comm *comm;
@@ -107,6 +109,15 @@ void gradient_give(Tape *t, Tensor *x, Tensor *gradient);
 
 /* ---- Kernels. On the meta device nothing runs; a kernel that the backend lacks ends the program with a clear line. */
 __attribute__((noreturn)) void kernel_missing(const Tape *t, const char *kernel);
+/* Memory of the device: filled with a byte; from the host. Nothing on the meta device. */
+void op_fill(Tape *t, void *memory, uint8_t byte, size_t bytes);
+void op_upload(Tape *t, void *memory, const void *values, size_t bytes);
+
+/* Where the host writes the elements of a tensor one by one, and what brings them to it then: the tensor's own memory where the
+ * host can reach it. One at a time; NULL on the meta device. */
+void *op_host(Tape *t, const Tensor *x);
+void op_from_host(Tape *t, const Tensor *x);
+
 /* From here on exec's scratch holds at least so many bytes. */
 void op_scratch(Tape *t, size_t bytes);
 #define KERNEL_SCRATCH(t, family, kernel, ...)                                                                         \

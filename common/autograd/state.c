@@ -9,7 +9,7 @@
 struct States {
     ARRAY(Tensor *) list;
     size_t allocated; /* of them */
-    bool real;
+    const Backend *backend;
 };
 
 States *states_new(void)
@@ -22,8 +22,8 @@ void states_free(States *owner)
     if (!owner)
         return;
     for (size_t i = 0; i < owner->list.count; i++) {
-        if (owner->real && i < owner->allocated)
-            mem_free(owner->list.items[i]->data);
+        if (owner->backend && i < owner->allocated)
+            owner->backend->memory.give(owner->list.items[i]->data);
         mem_free(owner->list.items[i]);
     }
     array_free(&owner->list);
@@ -40,22 +40,23 @@ Tensor *state_new(States *owner, Shape shape, DType type)
     return x;
 }
 
-static void *zeroed(size_t bytes)
+static void *zeroed(const Backend *backend, size_t bytes)
 {
-    bytes = (bytes + 127) / 64 * 64;
-    void *data = aligned_alloc(64, bytes);
+    Exec exec = {.threads = 1, .stream = backend->stream};
+    void *data = backend->memory.take(bytes);
     if (!data)
         user_fatal("out of memory: %zu bytes of a state", bytes);
-    return memset(data, 0, bytes);
+    backend->memory.fill(&exec, data, 0, bytes);
+    return data;
 }
 
-void states_allocate(States *owner, bool real)
+void states_allocate(States *owner, const Backend *backend)
 {
-    owner->real = real;
+    owner->backend = backend;
     for (; owner->allocated < owner->list.count; owner->allocated++) {
         Tensor *x = owner->list.items[owner->allocated];
         size_t bytes = (size_t)tensor_count(x) * dtype_bytes(x->type);
-        x->data = real ? zeroed(bytes) : (void *)4096; /* never read on the meta device */
+        x->data = backend ? zeroed(backend, bytes) : (void *)4096; /* never read on the meta device */
     }
 }
 

@@ -18,8 +18,9 @@ void states_free(States *owner); /* NULL is fine */
 /* A tensor that is valid at once, and has its data, all zeros, once the owner is allocated. */
 Tensor *state_new(States *owner, Shape shape, DType type);
 
-/* Storage for what was declared since the last call. `real` false: places without memory behind them, for the meta device. */
-void states_allocate(States *owner, bool real);
+/* Storage on the backend's device for what was declared since the last call. NULL: places without memory behind them, for the
+ * meta device. */
+void states_allocate(States *owner, const Backend *backend);
 
 /* ---- Writing, in place. What a recorded op still needs for its way back must not be written: that ends the program. */
 

@@ -30,8 +30,13 @@ Tape *tape_new(const TapeOptions *options)
     Tape *t = mem_new(sizeof *t);
     t->device = options->device;
     t->backend = options->backend;
-    t->pool = pool_new(options->device != DEVICE_META);
+    if (options->device == DEVICE_META || options->backend->memory.on_host)
+        t->pool = pool_new(options->device != DEVICE_META);
+    else
+        t->pool = pool_new_on(options->backend);
     t->exec = (Exec){.threads = MAX(options->threads, 1), .scratch_bytes = SCRATCH_BYTES};
+    if (options->device != DEVICE_META)
+        t->exec.stream = options->backend->stream;
     t->exec.scratch = pool_take(t->pool, SCRATCH_BYTES);
     t->seed = options->seed;
     t->inner = options->inner;
@@ -62,6 +67,7 @@ void tape_free(Tape *t)
     array_free(&l->calls);
     array_free(&l->arena.blocks);
     mem_free(l);
+    mem_free(t->host);
     pool_free(t->pool);
     mem_free(t);
 }
@@ -357,12 +363,53 @@ void kernel_missing(const Tape *t, const char *kernel)
 
 /* ---- From and to the host */
 
+void op_fill(Tape *t, void *memory, uint8_t byte, size_t bytes)
+{
+    if (t->device != DEVICE_META)
+        t->backend->memory.fill(&t->exec, memory, byte, bytes);
+}
+
+void op_upload(Tape *t, void *memory, const void *values, size_t bytes)
+{
+    if (t->device != DEVICE_META)
+        t->backend->memory.upload(&t->exec, memory, values, bytes);
+}
+
+void *op_host(Tape *t, const Tensor *x)
+{
+    size_t bytes = (size_t)tensor_count(x) * dtype_bytes(x->type);
+    if (t->device == DEVICE_META)
+        return NULL;
+    if (t->backend->memory.on_host)
+        return x->data;
+    if (bytes > t->host_bytes)
+        t->host = mem_resize(t->host, t->host_bytes = bytes);
+    return t->host;
+}
+
+void op_from_host(Tape *t, const Tensor *x)
+{
+    if (t->device != DEVICE_META && !t->backend->memory.on_host)
+        op_upload(t, x->data, t->host, (size_t)tensor_count(x) * dtype_bytes(x->type));
+}
+
 Tensor *tensor_from(Tape *t, DType type, Shape shape, const void *data)
 {
     Tensor *x = tensor_make(t, type, shape);
-    if (t->device != DEVICE_META && data && tensor_count(x))
-        memcpy(x->data, data, (size_t)tensor_count(x) * dtype_bytes(type));
+    if (data)
+        op_upload(t, x->data, data, (size_t)tensor_count(x) * dtype_bytes(type));
     return x;
+}
+
+/* A window, or a map with channels last, is made contiguous first where each piece would be a way over the bus. */
+static void read_from_device(Tape *t, const Tensor *x, void *out)
+{
+    Region before = region_open(t, t->region.phase, NO_GRAD);
+    Scope s = scope_open(t);
+    const Tensor *whole = contiguous(t, (Tensor *)x);
+    t->backend->memory.download(&t->exec, out, whole->data, (size_t)tensor_count(x) * dtype_bytes(x->type));
+    scope_close_n(t, s, NULL, 0);
+    region_close(t, before);
 }
 
 void tensor_read(Tape *t, const Tensor *x, void *out)
@@ -370,6 +417,10 @@ void tensor_read(Tape *t, const Tensor *x, void *out)
     op_begin(t, "tensor_read", 1, &(Tensor *){(Tensor *)x});
     if (t->device == DEVICE_META)
         return;
+    if (!t->backend->memory.on_host) {
+        read_from_device(t, x, out);
+        return;
+    }
     size_t bytes = dtype_bytes(x->type);
     if (x->channels_last) {
         const int64_t shape[] = {x->shape.dim[0], x->shape.dim[2], x->shape.dim[3], x->shape.dim[1]};

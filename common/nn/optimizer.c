@@ -7,14 +7,37 @@
 #include <math.h>
 #include <string.h>
 
+/* Neighbours in the flat buffer that take the same step. */
+typedef struct Range {
+    int64_t offset, count, steps; /* steps: taken before this one */
+    bool decays;
+} Range;
+
+/* What a step computes for itself, on the device. */
+typedef struct Sums {
+    double gradients, values; /* squares of all gradients, of one parameter */
+    float gradient_scale;
+} Sums;
+
+typedef union Scalars {
+    StepScalars range;
+    AdafactorScalars param;
+} Scalars;
+
 struct Optimizer {
     OptimizerOptions options;
     Params *params;
     bool *decays;   /* [parameters] */
     int64_t *steps; /* [parameters], as a checkpoint stores them */
-    float *m, *v;   /* flat, or NULL */
+    float *m, *v;   /* on the device, flat, or NULL */
     int64_t v_count;
     int64_t *v_places; /* [parameters] in v */
+    void *written;     /* copies of m and v that optimizer_to_write made */
+    Range *ranges;     /* [range_count] of the step that is taken */
+    int range_count;
+    Scalars *scalars;        /* [parameters] of a range or a parameter, on the host */
+    Scalars *device_scalars; /* and on the device */
+    Sums *sums;              /* on the device */
 };
 
 static bool decays_by_rank(const Param *param)
@@ -60,10 +83,15 @@ Optimizer *optimizer_new(const OptimizerOptions *options, Params *params)
     o->steps = mem_new(count * sizeof *o->steps);
     o->v_places = mem_new(count * sizeof *o->v_places);
     place_moments(o);
+    o->ranges = mem_new(count * sizeof *o->ranges);
+    o->scalars = mem_new(count * sizeof *o->scalars);
+    o->device_scalars = params_take(params, count * sizeof *o->scalars);
+    o->sums = params_take(params, sizeof *o->sums);
+    params_upload(params, o->sums, &(Sums){.gradient_scale = 1}, sizeof *o->sums);
     if (options->kind != OPTIMIZER_ADAFACTOR)
-        o->m = mem_new((size_t)params_flat_count(params) * sizeof(float));
+        o->m = params_take(params, (size_t)params_flat_count(params) * sizeof(float));
     if (options->kind != OPTIMIZER_SGD)
-        o->v = mem_new((size_t)o->v_count * sizeof(float));
+        o->v = params_take(params, (size_t)o->v_count * sizeof(float));
     ParamRule *rule = options->decays ? options->decays : decays_by_rank;
     for (size_t i = 0; i < count; i++)
         o->decays[i] = rule(params_at(params, (int)i));
@@ -76,40 +104,32 @@ void optimizer_free(Optimizer *o)
         return;
     mem_free(o->decays);
     mem_free(o->steps);
-    mem_free(o->m);
-    mem_free(o->v);
     mem_free(o->v_places);
+    mem_free(o->ranges);
+    mem_free(o->scalars);
+    mem_free(o->written);
+    params_give(o->params, o->device_scalars);
+    params_give(o->params, o->sums);
+    params_give(o->params, o->m);
+    params_give(o->params, o->v);
     mem_free(o);
 }
 
-const float *optimizer_second_moments(const Optimizer *o, int i)
+static int64_t moments_of(const Optimizer *o, int i)
 {
-    return o->v ? o->v + o->v_places[i] : NULL;
+    const Param *param = params_at(o->params, i);
+    int64_t batch, rows, cols;
+    bool factors = o->options.kind == OPTIMIZER_ADAFACTOR && as_matrices(param, &batch, &rows, &cols);
+    return factors ? batch * (rows + cols) : tensor_count(&param->value);
 }
 
-/* Neighbours in the flat buffer that take the same step. */
-typedef struct Range {
-    int64_t offset, count, steps; /* steps: taken before this one */
-    bool decays;
-} Range;
-
-static void step_range(const Optimizer *o, Tape *t, const Range *r, double lr, float gradient_scale)
+void optimizer_second_moments(const Optimizer *o, int i, float *out)
 {
-    const OptimizerOptions *p = &o->options;
-    float *x = params_flat_values(o->params) + r->offset, *g = params_flat_gradients(o->params) + r->offset;
-    float decay = r->decays ? (float)p->weight_decay : 0.0f;
-    double step = (double)(r->steps + 1);
-    StepScalars s = {.lr = (float)lr,
-                     .gradient_scale = gradient_scale,
-                     .bias_correction1 = (float)(1.0 - pow(p->beta1, step)),
-                     .bias_correction2 = (float)(1.0 - pow(p->beta2, step))};
-    if (p->kind != OPTIMIZER_SGD)
-        KERNEL(t, optimizer, adamw, r->count, &s, (float)p->beta1, (float)p->beta2, (float)p->eps, decay,
-               p->kind == OPTIMIZER_ADAM, x, g, o->m + r->offset, o->v + r->offset);
-    else
-        KERNEL(t, optimizer, sgd, r->count, &s, (float)p->momentum, p->momentum > 0, decay, r->steps == 0, x, g,
-               o->m + r->offset);
+    contract(o->v, "optimizer_second_moments: there are none");
+    params_download(o->params, out, o->v + o->v_places[i], (size_t)moments_of(o, i) * sizeof *out);
 }
+
+/* ---- A step */
 
 static int64_t slice_end(const Param *param)
 {
@@ -121,92 +141,147 @@ static bool steps_now(const Param *param)
     return param->state.trainable && param->state.touched;
 }
 
-/* All that take a step by one kernel call a range. */
-static void step_ranges(Optimizer *o, Tape *t, double lr, float gradient_scale)
+/* What takes a step: `alike` joins neighbours only where they take the same. */
+static void find_ranges(Optimizer *o, bool alike)
 {
-    Range range = {0};
+    Range *last = NULL;
+    o->range_count = 0;
     for (int i = 0; i < params_count(o->params); i++) {
-        Param *param = params_at(o->params, i);
+        const Param *param = params_at(o->params, i);
         if (!steps_now(param))
             continue;
-        bool joins = range.count && range.offset + range.count == param->offset && range.decays == o->decays[i] &&
-                     range.steps == o->steps[i];
+        bool joins = last && last->offset + last->count == param->offset &&
+                     (!alike || (last->decays == o->decays[i] && last->steps == o->steps[i]));
         if (!joins) {
-            if (range.count)
-                step_range(o, t, &range, lr, gradient_scale);
-            range = (Range){param->offset, 0, o->steps[i], o->decays[i]};
+            last = &o->ranges[o->range_count++];
+            *last = (Range){param->offset, 0, o->steps[i], o->decays[i]};
         }
-        range.count = slice_end(param) - range.offset;
+        last->count = slice_end(param) - last->offset;
     }
-    if (range.count)
-        step_range(o, t, &range, lr, gradient_scale);
 }
 
-/* 0 on the meta device, which has no values. */
-static double sum_of_squares(Tape *t, const Tensor *x)
+static void sum_gradients(Optimizer *o, Tape *t)
 {
-    return t->device == DEVICE_META ? 0 : t->backend->optimizer.sum_of_squares(&t->exec, tensor_count(x), x->data);
+    find_ranges(o, false);
+    if (!o->range_count)
+        op_fill(t, &o->sums->gradients, 0, sizeof o->sums->gradients);
+    for (int i = 0; i < o->range_count; i++)
+        KERNEL(t, optimizer, sum_of_squares, o->ranges[i].count, params_flat_gradients(o->params) + o->ranges[i].offset,
+               i > 0, &o->sums->gradients);
 }
 
-static void adafactor_step(Optimizer *o, Tape *t, int i, double lr, float gradient_scale)
+static void upload_scalars(Optimizer *o, int count)
+{
+    params_upload(o->params, o->device_scalars, o->scalars, (size_t)count * sizeof *o->scalars);
+}
+
+static void step_ranges(Optimizer *o, Tape *t, double lr)
 {
     const OptimizerOptions *p = &o->options;
+    float beta1 = (float)p->beta1, beta2 = (float)p->beta2;
+    find_ranges(o, true);
+    for (int i = 0; i < o->range_count; i++) {
+        double step = (double)(o->ranges[i].steps + 1);
+        o->scalars[i].range = (StepScalars){.lr = (float)lr,
+                                            .bias_correction1 = (float)(1.0 - pow(p->beta1, step)),
+                                            .bias_correction2 = (float)(1.0 - pow(p->beta2, step))};
+    }
+    upload_scalars(o, o->range_count);
+    for (int i = 0; i < o->range_count; i++) {
+        const Range *r = &o->ranges[i];
+        const StepScalars *s = &o->device_scalars[i].range;
+        float *x = params_flat_values(o->params) + r->offset, *g = params_flat_gradients(o->params) + r->offset;
+        float decay = r->decays ? (float)p->weight_decay : 0.0f, *scale = &o->sums->gradient_scale;
+        if (p->kind != OPTIMIZER_SGD)
+            KERNEL(t, optimizer, adamw, r->count, s, scale, beta1, beta2, (float)p->eps, decay,
+                   p->kind == OPTIMIZER_ADAM, x, g, o->m + r->offset, o->v + r->offset);
+        else
+            KERNEL(t, optimizer, sgd, r->count, s, scale, (float)p->momentum, p->momentum > 0, decay, r->steps == 0, x,
+                   g, o->m + r->offset);
+    }
+}
+
+static void step_by_adafactor(Optimizer *o, Tape *t, int i)
+{
     Param *param = params_at(o->params, i);
     int64_t batch, rows, cols, count = tensor_count(&param->value);
+    const AdafactorScalars *s = &o->device_scalars[i].param;
+    const float *scale = &o->sums->gradient_scale;
+    float *x = param->value.data, *g = param->gradient.data, *v = o->v + o->v_places[i];
     if (!count)
         return;
-    double step = (double)(p->first_step + o->steps[i]);
-    double rms = sqrt(sum_of_squares(t, &param->value) / (double)count);
-    AdafactorScalars s = {.rate = (float)(lr * fmax(rms, p->scale_floor)),
-                          .gradient_scale = gradient_scale,
-                          .weight_decay = o->decays[i] ? (float)p->weight_decay : 0,
-                          .decay = (float)(1.0 - pow(step + 1, -p->decay_power)),
-                          .eps1 = (float)p->eps1,
-                          .clip = (float)p->threshold};
-    float *x = param->value.data, *g = param->gradient.data, *v = o->v + o->v_places[i];
+    KERNEL(t, optimizer, sum_of_squares, count, x, false, &o->sums->values);
     if (as_matrices(param, &batch, &rows, &cols))
-        KERNEL(t, adafactor, factored, batch, rows, cols, &s, x, g, v, v + batch * rows);
+        KERNEL(t, adafactor, factored, batch, rows, cols, s, scale, &o->sums->values, x, g, v, v + batch * rows);
     else
-        KERNEL(t, adafactor, whole, count, &s, x, g, v);
+        KERNEL(t, adafactor, whole, count, s, scale, &o->sums->values, x, g, v);
+}
+
+static void step_each(Optimizer *o, Tape *t, double lr)
+{
+    const OptimizerOptions *p = &o->options;
+    int count = params_count(o->params);
+    for (int i = 0; i < count; i++) {
+        double step = (double)(p->first_step + o->steps[i]);
+        o->scalars[i].param = (AdafactorScalars){.lr = (float)lr,
+                                                 .scale_floor = (float)p->scale_floor,
+                                                 .weight_decay = o->decays[i] ? (float)p->weight_decay : 0,
+                                                 .decay = (float)(1.0 - pow(step + 1, -p->decay_power)),
+                                                 .eps1 = (float)p->eps1,
+                                                 .clip = (float)p->threshold};
+    }
+    upload_scalars(o, count);
+    for (int i = 0; i < count; i++)
+        if (steps_now(params_at(o->params, i)))
+            step_by_adafactor(o, t, i);
 }
 
 void optimizer_step(Optimizer *o, Tape *t, double lr)
 {
-    double clip = o->options.clip_norm;
-    float scale = clip > 0 ? (float)fmin(1, clip / (optimizer_gradient_norm(o, t) + 1e-6)) : 1.0f;
-    if (o->options.kind != OPTIMIZER_ADAFACTOR)
-        step_ranges(o, t, lr, scale);
+    if (o->options.clip_norm > 0) {
+        sum_gradients(o, t);
+        KERNEL(t, optimizer, clip_scale, o->options.clip_norm, &o->sums->gradients, &o->sums->gradient_scale);
+    }
+    if (o->options.kind == OPTIMIZER_ADAFACTOR)
+        step_each(o, t, lr);
+    else
+        step_ranges(o, t, lr);
     for (int i = 0; i < params_count(o->params); i++) {
         Param *param = params_at(o->params, i);
-        if (!steps_now(param))
-            continue;
-        if (o->options.kind == OPTIMIZER_ADAFACTOR)
-            adafactor_step(o, t, i, lr, scale);
-        o->steps[i]++;
-        param->state.version++;
+        if (steps_now(param)) {
+            o->steps[i]++;
+            param->state.version++;
+        }
     }
 }
 
 double optimizer_gradient_norm(Optimizer *o, Tape *t)
 {
-    double sum = 0;
-    for (int i = 0; i < params_count(o->params); i++) {
-        Param *param = params_at(o->params, i);
-        if (steps_now(param))
-            sum += sum_of_squares(t, &param->gradient);
-    }
+    double sum = 0; /* on the meta device there are no values */
+    sum_gradients(o, t);
+    params_download(o->params, &sum, &o->sums->gradients, sizeof sum);
     return sqrt(sum);
+}
+
+/* ---- The state in a checkpoint */
+
+static const void *on_host(const Optimizer *o, const float *state, int64_t count, char *copy)
+{
+    params_download(o->params, copy, state, (size_t)count * sizeof *state);
+    return copy;
 }
 
 int optimizer_to_write(Optimizer *o, TensorToWrite out[static 3])
 {
-    int64_t flat = params_flat_count(o->params), count = params_count(o->params);
+    int64_t m_count = o->m ? params_flat_count(o->params) : 0, count = params_count(o->params);
     int n = 0;
+    o->written = mem_resize(o->written, (size_t)(m_count + o->v_count) * sizeof(float));
+    char *v = (char *)o->written + (size_t)m_count * sizeof(float);
     out[n++] = (TensorToWrite){"optimizer.steps", I64, 1, {count}, o->steps};
     if (o->m)
-        out[n++] = (TensorToWrite){"optimizer.m", F32, 1, {flat}, o->m};
+        out[n++] = (TensorToWrite){"optimizer.m", F32, 1, {m_count}, on_host(o, o->m, m_count, o->written)};
     if (o->v)
-        out[n++] = (TensorToWrite){"optimizer.v", F32, 1, {o->v_count}, o->v};
+        out[n++] = (TensorToWrite){"optimizer.v", F32, 1, {o->v_count}, on_host(o, o->v, o->v_count, v)};
     return n;
 }
 
@@ -226,6 +301,14 @@ static void *read_part(const TensorFile *file, const TensorToWrite *mine, Error 
     return NULL;
 }
 
+static void set_part(Optimizer *o, const char *name, const void *values, size_t bytes)
+{
+    if (strcmp(name, "optimizer.steps") == 0)
+        memcpy(o->steps, values, bytes);
+    else
+        params_upload(o->params, strcmp(name, "optimizer.m") == 0 ? o->m : o->v, values, bytes);
+}
+
 bool optimizer_load(Optimizer *o, const TensorFile *file, Error *e)
 {
     TensorToWrite mine[3];
@@ -236,7 +319,7 @@ bool optimizer_load(Optimizer *o, const TensorFile *file, Error *e)
         good = (read[i] = read_part(file, &mine[i], e)) != NULL;
     for (int i = 0; i < n; i++) {
         if (good)
-            memcpy((void *)mine[i].data, read[i], (size_t)mine[i].shape[0] * dtype_bytes(mine[i].type));
+            set_part(o, mine[i].name, read[i], (size_t)mine[i].shape[0] * dtype_bytes(mine[i].type));
         mem_free(read[i]);
     }
     return good;

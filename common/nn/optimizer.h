@@ -32,18 +32,18 @@ Optimizer *optimizer_new(const OptimizerOptions *options, Params *params);
 void optimizer_free(Optimizer *o);
 
 /* One step with the gradients that arrived since params_zero_gradients; parameters that none reached are skipped. Raises the
- * parameters' versions. */
+ * parameters' versions. Does not wait for the device. */
 void optimizer_step(Optimizer *o, Tape *t, double lr);
 
-/* sqrt of the sum of squares of all gradients that arrived. */
+/* sqrt of the sum of squares of all gradients that arrived; waits for it. */
 double optimizer_gradient_norm(Optimizer *o, Tape *t);
 
-/* The second moments of parameter i. Adafactor, two or more axes [..., R, C]: the means over the last axis [..., R], then
- * those over the last but one [..., C]; else one a value. NULL for SGD. */
-const float *optimizer_second_moments(const Optimizer *o, int i);
+/* Reads the second moments of parameter i. Adafactor, two or more axes [..., R, C]: the means over the last axis [..., R], then
+ * those over the last but one [..., C]; else one a value. Not for SGD, which has none. */
+void optimizer_second_moments(const Optimizer *o, int i, float *out);
 
 /* The state as named tensors for a checkpoint (`optimizer.m`, `optimizer.v`, `optimizer.steps`, those that it has), pointing into the
- * optimizer. Returns how many. */
+ * optimizer; read from the device, they are as they were at the call. Returns how many. */
 int optimizer_to_write(Optimizer *o, TensorToWrite out[static 3]);
 /* All of it, or nothing and a line. */
 bool optimizer_load(Optimizer *o, const TensorFile *file, Error *e);

@@ -47,10 +47,10 @@ void params_free(Params *p)
     str_free(&p->name);
     mem_free(p->written);
     states_free(p->states);
-    if (p->real) {
-        mem_free(p->values);
-        mem_free(p->gradients);
-        mem_free(p->buffer_values);
+    if (p->values) {
+        params_give(p, p->values);
+        params_give(p, p->gradients);
+        params_give(p, p->buffer_values);
     }
     mem_free(p);
 }
@@ -197,23 +197,23 @@ void param_from_stored(const Param *param, const void *stored, void *values)
     convert_form(param, param_stored_shape(param), stored, values);
 }
 
-static void fill_constant(Tensor *x, double value)
+static void fill_constant(const Param *param, void *x)
 {
-    int64_t count = tensor_count(x);
-    if (x->type == U8)
-        memset(x->data, (int)value, (size_t)count);
+    int64_t count = tensor_count(&param->value);
+    if (param->value.type == U8)
+        memset(x, (int)param->init.value, (size_t)count);
     else
         for (int64_t i = 0; i < count; i++)
-            ((float *)x->data)[i] = (float)value;
+            ((float *)x)[i] = (float)param->init.value;
 }
 
-static void initialise(Param *param, uint32_t seed)
+/* The first values, at x on the host; `of` has those of the parameter that they are taken from. */
+static void initialise(const Param *param, uint32_t seed, float *x, const float *of)
 {
-    float *x = param->value.data;
     int64_t count = tensor_count(&param->value);
     Random r = random_at(seed, STREAM_INIT, random_site(param->name), 0);
-    if (param->init_from) {
-        memcpy(x, param->init_from->data, (size_t)count * sizeof *x);
+    if (of) {
+        memcpy(x, of, (size_t)count * sizeof *x);
         return;
     }
     if (param->init_function) {
@@ -222,7 +222,7 @@ static void initialise(Param *param, uint32_t seed)
     }
     switch (param->init.kind) {
     case INIT_CONSTANT:
-        fill_constant(&param->value, param->init.value);
+        fill_constant(param, x);
         break;
     case INIT_NORMAL:
         for (int64_t i = 0; i < count; i++)
@@ -235,26 +235,92 @@ static void initialise(Param *param, uint32_t seed)
     }
 }
 
-static float *zeroed_floats(int64_t count)
+static Exec exec_of(const Params *p)
 {
-    size_t bytes = ((size_t)count * sizeof(float) + 63) / 64 * 64 + 64;
-    float *x = aligned_alloc(64, bytes);
-    if (!x)
-        user_fatal("out of memory: %zu bytes of parameters", bytes);
-    memset(x, 0, bytes);
-    return x;
+    return (Exec){.threads = 1, .stream = p->backend->stream};
+}
+
+void *params_take(const Params *p, size_t bytes)
+{
+    enum { LINE = 64 };
+    if (!p->real)
+        return (void *)4096; /* on the meta device tensors have places too, as in a pool that is not real */
+    Exec exec = exec_of(p);
+    bytes = (bytes + LINE) / LINE * LINE;
+    void *memory = p->backend->memory.take(bytes);
+    if (!memory)
+        user_fatal("out of memory: %.1f MB for parameters, their gradients or their optimizer, beside those before",
+                   (double)bytes / 1e6);
+    p->backend->memory.fill(&exec, memory, 0, bytes);
+    return memory;
+}
+
+void params_give(const Params *p, void *memory)
+{
+    if (p->real)
+        p->backend->memory.give(memory);
+}
+
+void params_download(const Params *p, void *out, const void *memory, size_t bytes)
+{
+    if (!p->real)
+        return;
+    Exec exec = exec_of(p);
+    p->backend->memory.download(&exec, out, memory, bytes);
+}
+
+void params_upload(const Params *p, void *memory, const void *values, size_t bytes)
+{
+    if (!p->real)
+        return;
+    Exec exec = exec_of(p);
+    p->backend->memory.upload(&exec, memory, values, bytes);
+}
+
+static size_t bytes_of(const Tensor *x)
+{
+    return (size_t)tensor_count(x) * dtype_bytes(x->type);
+}
+
+void param_read(const Params *p, const Tensor *value, void *out)
+{
+    params_download(p, out, value->data, bytes_of(value));
+}
+
+void param_write(const Params *p, Tensor *value, const void *values)
+{
+    params_upload(p, value->data, values, bytes_of(value));
+}
+
+/* First values are made on the host: where they will lie, or in a copy that goes to the device. */
+static void initialise_all(Params *p, uint32_t seed)
+{
+    bool here = p->backend->memory.on_host;
+    size_t sizes[2] = {(size_t)p->flat * sizeof(float), (size_t)p->buffers * sizeof(float)};
+    float *device[2] = {p->values, p->buffer_values}, *host[2];
+    for (int i = 0; i < 2; i++)
+        host[i] = here ? device[i] : mem_new(sizes[i]);
+    for (size_t i = 0; i < p->list.count; i++) {
+        const Param *param = p->list.items[i];
+        const Param *from = param->init_from ? param_of(p, (Tensor *)param->init_from) : NULL;
+        initialise(param, seed, host[!param->state.trainable] + param->offset,
+                   from ? host[!from->state.trainable] + from->offset : NULL);
+    }
+    for (int i = 0; i < 2 && !here; i++) {
+        params_upload(p, device[i], host[i], sizes[i]);
+        mem_free(host[i]);
+    }
 }
 
 void params_allocate(Params *p, bool real, uint32_t seed, const Backend *backend)
 {
     contract(!p->values, "params_allocate twice");
-    float *nowhere = (float *)4096; /* on the meta device tensors have places too, as in a pool that is not real */
     p->backend = backend;
     p->real = real;
-    p->values = real ? zeroed_floats(p->flat) : nowhere;
-    p->gradients = real ? zeroed_floats(p->flat) : nowhere;
-    p->buffer_values = real ? zeroed_floats(p->buffers) : nowhere;
-    states_allocate(p->states, real);
+    p->values = params_take(p, (size_t)p->flat * sizeof(float));
+    p->gradients = params_take(p, (size_t)p->flat * sizeof(float));
+    p->buffer_values = params_take(p, (size_t)p->buffers * sizeof(float));
+    states_allocate(p->states, real ? backend : NULL);
     for (size_t i = 0; i < p->list.count; i++) {
         Param *param = p->list.items[i];
         param->value.data = (param->state.trainable ? p->values : p->buffer_values) + param->offset;
@@ -265,9 +331,9 @@ void params_allocate(Params *p, bool real, uint32_t seed, const Backend *backend
             param->gradient.data = p->gradients + param->offset;
             param->value.gradient = &param->gradient;
         }
-        if (real)
-            initialise(param, seed);
     }
+    if (real)
+        initialise_all(p, seed);
 }
 
 int params_count(const Params *p)
@@ -335,23 +401,32 @@ void params_written(Params *p)
         p->list.items[i]->state.version++;
 }
 
-/* Values in the stored form: where they lie, or in a copy at *free_room. */
-static const void *stored_values(const Param *param, char **free_room)
+static bool can_stay(const Params *p, const Param *param)
 {
-    if (param->stored == STORED_AS_IS)
+    return param->stored == STORED_AS_IS && (!p->real || p->backend->memory.on_host);
+}
+
+/* Values in the stored form: where they lie, or in a copy at *free_room, which a turned one takes twice. */
+static const void *stored_values(const Params *p, const Param *param, char **free_room)
+{
+    if (can_stay(p, param))
         return param->value.data;
-    char *copy = *free_room;
-    param_to_stored(param, param->value.data, copy);
-    *free_room += (size_t)tensor_count(&param->value) * dtype_bytes(param->value.type);
-    return copy;
+    char *values = *free_room, *stored = values + bytes_of(&param->value);
+    param_read(p, &param->value, values);
+    *free_room = stored;
+    if (param->stored == STORED_AS_IS)
+        return values;
+    param_to_stored(param, values, stored);
+    *free_room = stored + bytes_of(&param->value);
+    return stored;
 }
 
 TensorToWrite *params_to_write(Params *p, int *count)
 {
     size_t room = 0;
     for (size_t i = 0; i < p->list.count; i++)
-        if (p->list.items[i]->stored != STORED_AS_IS)
-            room += (size_t)tensor_count(&p->list.items[i]->value) * dtype_bytes(p->list.items[i]->value.type);
+        if (!can_stay(p, p->list.items[i]))
+            room += bytes_of(&p->list.items[i]->value) * (p->list.items[i]->stored == STORED_AS_IS ? 1 : 2);
     p->written = mem_resize(p->written, room);
     char *free_room = p->written;
     *count = (int)p->list.count;
@@ -362,7 +437,7 @@ TensorToWrite *params_to_write(Params *p, int *count)
         list[i] = (TensorToWrite){.name = param->name,
                                   .type = param->value.type,
                                   .rank = shape.rank,
-                                  .data = stored_values(param, &free_room)};
+                                  .data = stored_values(p, param, &free_room)};
         memcpy(list[i].shape, shape.dim, sizeof list[i].shape);
     }
     return list;

@@ -4,7 +4,7 @@
  *     block.norm = layer_norm_new(p, "norm1", width, 1e-6f);     // blocks.0.norm1.weight, blocks.0.norm1.bias
  *     params_leave(p);
  *     ...
- *     params_allocate(p, pool, seed);                            // storage and initial values, once all are declared
+ *     params_allocate(p, true, seed, backend);                   // storage and initial values, once all are declared
  *
  * Trainable values lie in one flat buffer in the order of registration, slices on 64 bytes, and so do their gradients. */
 #pragma once
@@ -78,16 +78,27 @@ Shape param_stored_shape(const Param *param);
 void param_to_stored(const Param *param, const void *values, void *stored);
 void param_from_stored(const Param *param, const void *stored, void *values);
 
-/* Gives all of them storage and their initial values: each a function of (seed, name) alone. `real` false: places without
- * memory behind them, for the meta device. */
+/* Gives all of them storage on the backend's device and their initial values: each a function of (seed, name) alone. `real`
+ * false: places without memory behind them, for the meta device. */
 void params_allocate(Params *p, bool real, uint32_t seed, const Backend *backend);
+
+/* Zeroed memory where the parameters lie (on the meta device: a place), for what an optimizer keeps beside them. */
+void *params_take(const Params *p, size_t bytes);
+void params_give(const Params *p, void *memory);
+
+/* Between the host and the device; the whole of a parameter or gradient, or of memory that params_take gave. Nothing happens on
+ * the meta device. After a write of values see params_written. */
+void params_download(const Params *p, void *out, const void *memory, size_t bytes);
+void params_upload(const Params *p, void *memory, const void *values, size_t bytes);
+void param_read(const Params *p, const Tensor *value, void *out);
+void param_write(const Params *p, Tensor *value, const void *values);
 
 int params_count(const Params *p);
 Param *params_at(Params *p, int i);
 Param *params_find(Params *p, const char *name);
 int64_t params_elements(const Params *p); /* of the trainable ones: "parameters" in a paper's table */
 
-/* The flat buffers, with their padding: so many elements of a parameter take params_slice floats. */
+/* The flat buffers on the device, with their padding, which is zero: so many elements of a parameter take params_slice floats. */
 int64_t params_slice(int64_t elements);
 int64_t params_flat_count(const Params *p);
 float *params_flat_values(Params *p);
@@ -123,5 +134,5 @@ bool params_load(Params *p, const TensorFile *file, const LoadOptions *options, 
 void load_report_free(LoadReport *r);
 
 /* For safetensors_write: all parameters and buffers, in order and in their stored form. Free the array; what is not stored
- * as it is was copied, and the copies live until the next call. */
+ * as it is, or lies where the host cannot look, was copied, and the copies live until the next call. */
 TensorToWrite *params_to_write(Params *p, int *count);

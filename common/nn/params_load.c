@@ -156,7 +156,7 @@ static bool read_all(Params *p, const TensorFile *file, const LoadOptions *o, co
     for (int i = 0; i < params_count(p); i++) {
         if (good && copies[i]) {
             Tensor *value = &params_at(p, i)->value;
-            memcpy(value->data, copies[i], (size_t)tensor_count(value) * dtype_bytes(value->type));
+            param_write(p, value, copies[i]);
             r->loaded++;
         }
         mem_free(copies[i]);

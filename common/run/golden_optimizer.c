@@ -5,7 +5,7 @@
 
 enum { LONGEST = 512 };
 
-static bool set_gradient(Golden *g, Param *param, int step, Error *e)
+static bool set_gradient(Golden *g, Params *p, Param *param, int step, Error *e)
 {
     char name[LONGEST];
     snprintf(name, sizeof name, "grad%d.%s", step, param->name);
@@ -17,19 +17,25 @@ static bool set_gradient(Golden *g, Param *param, int step, Error *e)
         return false;
     if (!shape_equal(shape, param_stored_shape(param)))
         return error_set(e, "input/%s has another shape than its parameter", name);
-    param_from_stored(param, values, param->gradient.data);
+    float *gradient = mem_new((size_t)tensor_count(&param->value) * sizeof *gradient);
+    param_from_stored(param, values, gradient);
+    param_write(p, &param->gradient, gradient);
+    mem_free(gradient);
     param->state.touched = true;
     return true;
 }
 
-static void compare_values(Golden *g, const Param *param, int step)
+static void compare_values(Golden *g, const Params *p, const Param *param, int step)
 {
     char name[LONGEST];
     snprintf(name, sizeof name, "after%d.%s", step, param->name);
-    float *values = mem_new((size_t)tensor_count(&param->value) * sizeof *values);
-    param_to_stored(param, param->value.data, values);
-    golden_output_values(g, name, F32, param_stored_shape(param), values);
+    size_t bytes = (size_t)tensor_count(&param->value) * sizeof(float);
+    float *values = mem_new(bytes), *stored = mem_new(bytes);
+    param_read(p, &param->value, values);
+    param_to_stored(param, values, stored);
+    golden_output_values(g, name, F32, param_stored_shape(param), stored);
     mem_free(values);
+    mem_free(stored);
 }
 
 static bool has_step(const Golden *g, Params *p, int step)
@@ -51,12 +57,12 @@ int golden_optimizer_steps(Golden *g, Params *p, Optimizer *o, const double *rat
     for (; has_step(g, p, step); step++) {
         params_zero_gradients(p);
         for (int i = 0; i < params_count(p); i++)
-            if (params_at(p, i)->state.trainable && !set_gradient(g, params_at(p, i), step, e))
+            if (params_at(p, i)->state.trainable && !set_gradient(g, p, params_at(p, i), step, e))
                 return -1;
         optimizer_step(o, golden_tape(g), rates[step <= count ? step - 1 : count - 1]);
         for (int i = 0; i < params_count(p); i++)
             if (params_at(p, i)->state.trainable)
-                compare_values(g, params_at(p, i), step);
+                compare_values(g, p, params_at(p, i), step);
     }
     return step - 1;
 }

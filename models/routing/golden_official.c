@@ -205,14 +205,14 @@ static void take_steps(Golden *g, StepsRun *r, const RateConfig *c, Optimizer *o
         for (int i = 0; i < r->count; i++) {
             Param *param = params_at(r->params, i);
             int64_t n = tensor_count(&param->value);
-            memcpy(param->gradient.data, r->list[i].gradients + step * n, (size_t)n * sizeof(float));
+            param_write(r->params, &param->gradient, r->list[i].gradients + step * n);
             param->state.touched = true;
         }
         optimizer_step(o, golden_tape(g), rate);
         for (int i = 0; i < r->count; i++) {
             const Param *param = params_at(r->params, i);
             int64_t n = tensor_count(&param->value);
-            memcpy(r->list[i].after + step * n, param->value.data, (size_t)n * sizeof(float));
+            param_read(r->params, &param->value, r->list[i].after + step * n);
         }
     }
     golden_output_values(g, "learning_rate", F32, SHAPE(r->steps), rates);
@@ -231,16 +231,19 @@ static void compare_stepped(Golden *g, const StepsRun *r, const Optimizer *o)
     for (int i = 0; i < r->count; i++) {
         const Stepped *s = &r->list[i];
         Shape shape = params_at(r->params, i)->value.shape, by_row = shape, by_col = shape;
-        const float *moments = optimizer_second_moments(o, i);
+        float *moments =
+            mem_new((size_t)(2 * shape_count(shape)) * sizeof *moments); /* by row and by column: no more */
+        optimizer_second_moments(o, i, moments);
         golden_output_values(g, s->name, F32, s->shape, s->after);
         if (shape.rank < 2) {
             compare_moments(g, s->name, "v", shape, moments);
-            continue;
+        } else {
+            by_row.rank = by_col.rank = shape.rank - 1;
+            by_col.dim[shape.rank - 2] = shape.dim[shape.rank - 1];
+            compare_moments(g, s->name, "vr", by_row, moments);
+            compare_moments(g, s->name, "vc", by_col, moments + shape_count(by_row));
         }
-        by_row.rank = by_col.rank = shape.rank - 1;
-        by_col.dim[shape.rank - 2] = shape.dim[shape.rank - 1];
-        compare_moments(g, s->name, "vr", by_row, moments);
-        compare_moments(g, s->name, "vc", by_col, moments + shape_count(by_row));
+        mem_free(moments);
     }
 }
 

@@ -13,7 +13,7 @@ static Fixture fixture_new(void)
 {
     Fixture f = {.tape = test_tape(2), .owner = states_new()};
     f.state = state_new(f.owner, SHAPE(2, 5, 3), F32);
-    states_allocate(f.owner, true);
+    states_allocate(f.owner, test_backend());
     return f;
 }
 
@@ -84,7 +84,7 @@ static void types_and_later_states(void **state)
     Tensor *ids = state_new(f.owner, SHAPE(4), I64), *flag = state_new(f.owner, (Shape){0}, U8),
            *half = state_new(f.owner, SHAPE(1, 8), BF16);
     void *data = f.state->data;
-    states_allocate(f.owner, true);
+    states_allocate(f.owner, test_backend());
     assert_ptr_equal(f.state->data, data);
     assert_int_equal((uintptr_t)half->data % 64, 0);
     int64_t got[4];
@@ -129,7 +129,7 @@ static void on_meta(void **state)
     Tape *t = tape_new(&(TapeOptions){.device = DEVICE_META});
     States *owner = states_new();
     Tensor *x = state_new(owner, SHAPE(1 << 20, 1 << 20), F32); /* four terabytes */
-    states_allocate(owner, false);
+    states_allocate(owner, NULL);
     state_write(t, x, 0, 5, tensor_make(t, F32, SHAPE(3, 1 << 20)));
     state_clear(t, x);
     assert_true(shape_equal(narrow(t, x, 0, 1, 2)->shape, SHAPE(2, 1 << 20)));

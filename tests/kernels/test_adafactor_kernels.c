@@ -5,19 +5,29 @@ static double item(const Matrix *m, int64_t i)
     return matrix_get(m, i / m->cols, i % m->cols);
 }
 
-/* The first step has no decay; a rate that is clipped and one that is not. */
+/* The first step has no decay; a rate that is clipped and one that is not; the scale of the parameter and its floor. */
 static const AdafactorScalars steps[] = {
-    {.rate = 0.1f, .gradient_scale = 1, .decay = 0, .eps1 = 1e-30f, .clip = 1},
-    {.rate = 0.01f, .gradient_scale = 0.5f, .weight_decay = 0.25f, .decay = 0.75f, .eps1 = 1e-30f, .clip = 0.25f},
-    {.rate = 0.01f, .gradient_scale = 1, .decay = 0.5f, .eps1 = 1e-3f, .clip = 100},
+    {.lr = 0.1f, .scale_floor = 1, .decay = 0, .eps1 = 1e-30f, .clip = 1},
+    {.lr = 0.01f, .scale_floor = 1e-3f, .weight_decay = 0.25f, .decay = 0.75f, .eps1 = 1e-30f, .clip = 0.25f},
+    {.lr = 0.01f, .scale_floor = 2, .decay = 0.5f, .eps1 = 1e-3f, .clip = 100},
 };
+
+static const float gradient_scale = 0.5f;
+
+static double squares_of(const Matrix *x)
+{
+    double sum = 0;
+    for (int64_t i = 0; i < x->count * x->cols; i++)
+        sum += item(x, i) * item(x, i);
+    return sum;
+}
 
 static double gradient_of(const AdafactorScalars *s, const Matrix *g, const Matrix *before, int64_t i)
 {
-    return item(g, i) * s->gradient_scale + s->weight_decay * item(before, i);
+    return item(g, i) * gradient_scale + s->weight_decay * item(before, i);
 }
 
-/* x -= rate u / max(1, rms(u)/clip), and what the kernel gave. */
+/* x -= lr max(rms(x), floor) u / max(1, rms(u)/clip), and what the kernel gave. */
 static void check_update(Trial *t, const AdafactorScalars *s, const Matrix *x, const Matrix *before, const double *u)
 {
     int64_t count = x->count * x->cols;
@@ -25,8 +35,9 @@ static void check_update(Trial *t, const AdafactorScalars *s, const Matrix *x, c
     for (int64_t i = 0; i < count; i++)
         sum += u[i] * u[i];
     double clip = fmax(1, sqrt(sum / (double)count) / s->clip);
+    double rate = s->lr * fmax(sqrt(squares_of(before) / (double)count), s->scale_floor);
     for (int64_t i = 0; i < checked_rows(t, count); i++) {
-        double step = s->rate * u[i] / clip, want = item(before, i) - step;
+        double step = rate * u[i] / clip, want = item(before, i) - step;
         check_near(item(x, i), want, 1e-6 * (fabs(want) + fabs(step)), "parameter", 0, i);
     }
 }
@@ -35,8 +46,8 @@ static void whole_count(Trial *t, int64_t n, const AdafactorScalars *s)
 {
     Matrix x = matrix_random(t, 1, n, 1, F32, -1, 1), g = matrix_random(t, 1, n, 0, F32, -1, 1);
     Matrix v = matrix_random(t, 1, n, 1, F32, 0, 1), x0 = matrix_copy(&x), v0 = matrix_copy(&v);
-    double *u = mem_new((size_t)n * sizeof *u);
-    t->backend->adafactor.whole(&t->exec, n, s, x.rows.data, g.rows.data, v.rows.data);
+    double *u = mem_new((size_t)n * sizeof *u), squares = squares_of(&x);
+    t->backend->adafactor.whole(&t->exec, n, s, &gradient_scale, &squares, x.rows.data, g.rows.data, v.rows.data);
     for (int64_t i = 0; i < n; i++) {
         double gradient = gradient_of(s, &g, &x0, i);
         double moment = s->decay * item(&v0, i) + (1.0 - s->decay) * (gradient * gradient + s->eps1);
@@ -77,9 +88,9 @@ static void factored_shape(Trial *t, int64_t batch, int64_t rows, int64_t cols, 
     Matrix by_row = matrix_random(t, batch, rows, 0, F32, 0.1, 1),
            by_col = matrix_random(t, batch, cols, 0, F32, 0.1, 1);
     Matrix x0 = matrix_copy(&x), row0 = matrix_copy(&by_row), col0 = matrix_copy(&by_col);
-    double *u = mem_new((size_t)(batch * rows * cols) * sizeof *u);
-    t->backend->adafactor.factored(&t->exec, batch, rows, cols, s, x.rows.data, g.rows.data, by_row.rows.data,
-                                   by_col.rows.data);
+    double *u = mem_new((size_t)(batch * rows * cols) * sizeof *u), squares = squares_of(&x);
+    t->backend->adafactor.factored(&t->exec, batch, rows, cols, s, &gradient_scale, &squares, x.rows.data, g.rows.data,
+                                   by_row.rows.data, by_col.rows.data);
     for (int64_t b = 0; b < batch && rows > 0; b++) {
         int64_t first = b * rows * cols;
         double mean = 0;

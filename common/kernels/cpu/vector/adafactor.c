@@ -19,16 +19,18 @@ static double sum_of_lanes(const VecDouble *x)
 
 typedef struct Step {
     AdafactorScalars s;
+    float gradient_scale;
     int64_t rows, cols, chunk; /* chunk: values, or rows, of a piece */
     float *parameter, *v, *by_row, *by_col;
     const float *gradient;
-    float rate;   /* with the update's clipping */
-    double *sums; /* [CHUNKS] of squares of the update */
+    double squares; /* of the parameter */
+    float rate;     /* with the update's clipping */
+    double *sums;   /* [CHUNKS] of squares of the update */
 } Step;
 
 static Vec gradient_at(const Step *a, int64_t i, int64_t live)
 {
-    Vec g = vec_load_upto(a->gradient + i, live, 0) * a->s.gradient_scale;
+    Vec g = vec_load_upto(a->gradient + i, live, 0) * a->gradient_scale;
     return a->s.weight_decay == 0 ? g : g + a->s.weight_decay * vec_load_upto(a->parameter + i, live, 0);
 }
 
@@ -37,9 +39,12 @@ static float clipped_rate(const Step *a, int64_t count)
     double sum = 0;
     for (int i = 0; i < CHUNKS; i++)
         sum += a->sums[i];
-    double rms = count ? __builtin_sqrt(sum / (double)count) : 0;
-    double clip = rms / (double)a->s.clip;
-    return (float)((double)a->s.rate / (clip > 1 ? clip : 1));
+    if (!count)
+        return 0;
+    double clip = __builtin_sqrt(sum / (double)count) / (double)a->s.clip;
+    double scale = __builtin_sqrt(a->squares / (double)count), least_scale = (double)a->s.scale_floor;
+    double rate = (double)a->s.lr * (scale > least_scale ? scale : least_scale);
+    return (float)(rate / (clip > 1 ? clip : 1));
 }
 
 /* ---- One moment a value */
@@ -79,11 +84,17 @@ static int64_t chunk_of(int64_t count, int64_t least_chunk)
     return chunk > least_chunk ? chunk : least_chunk;
 }
 
-static void whole(const Exec *exec, int64_t count, const AdafactorScalars *s, float *parameter, const float *gradient,
-                  float *v)
+static void whole(const Exec *exec, int64_t count, const AdafactorScalars *s, const float *gradient_scale,
+                  const double *squares, float *parameter, const float *gradient, float *v)
 {
     double sums[CHUNKS] = {0};
-    Step a = {.s = *s, .parameter = parameter, .gradient = gradient, .v = v, .sums = sums};
+    Step a = {.s = *s,
+              .gradient_scale = *gradient_scale,
+              .squares = *squares,
+              .parameter = parameter,
+              .gradient = gradient,
+              .v = v,
+              .sums = sums};
     a.chunk = chunk_of(count, PIECE);
     parallel_pieces(exec, count, a.chunk, count * 12, whole_moments, &a);
     a.rate = clipped_rate(&a, count);
@@ -176,13 +187,16 @@ static void factored_piece(const void *job, int64_t first, int64_t last)
 }
 
 static void factored(const Exec *exec, int64_t batch, int64_t rows, int64_t cols, const AdafactorScalars *s,
-                     float *parameter, const float *gradient, float *by_row, float *by_col)
+                     const float *gradient_scale, const double *squares, float *parameter, const float *gradient,
+                     float *by_row, float *by_col)
 {
     double sums[CHUNKS] = {0};
     int64_t all = batch * rows, count = all * cols;
     if (count == 0)
         return;
     Step a = {.s = *s,
+              .gradient_scale = *gradient_scale,
+              .squares = *squares,
               .rows = rows,
               .cols = cols,
               .parameter = parameter,
