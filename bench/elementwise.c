@@ -163,9 +163,8 @@ static void declare_adamw(Bench *b)
 static void adamw(Bench *b)
 {
     const float beta1 = 0.9f, beta2 = 0.999f;
-    const StepScalars scalars = {
-        .lr = 1e-3f, .gradient_scale = 1, .bias_correction1 = 1 - beta1, .bias_correction2 = 1 - beta2};
-    b->backend->optimizer.adamw(&b->exec, b->rows * b->cols, &scalars, beta1, beta2, 1e-8f, 0.05f, false,
+    const StepScalars scalars = {.lr = 1e-3f, .bias_correction1 = 1 - beta1, .bias_correction2 = 1 - beta2};
+    b->backend->optimizer.adamw(&b->exec, b->rows * b->cols, &scalars, &(float){1}, beta1, beta2, 1e-8f, 0.05f, false,
                                 at(b, PARAMETER), at(b, GRADIENT), at(b, M), at(b, V));
 }
 

@@ -35,7 +35,7 @@ void *cuda_stream(void)
 static void *take(size_t bytes)
 {
     void *memory = NULL;
-    cudaError_t status = cudaMallocAsync(&memory, bytes, (cudaStream_t)cuda_stream());
+    cudaError_t status = cudaMallocAsync(&memory, bytes ? bytes : 1, (cudaStream_t)cuda_stream());
     if (status == cudaErrorMemoryAllocation) {
         cudaGetLastError(); /* the caller says it better */
         return NULL;
