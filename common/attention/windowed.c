@@ -1,8 +1,9 @@
 #include "common/attention/windowed.h"
 
-#include "common/autograd/op.h"
 #include "common/attention/sight.h"
+#include "common/autograd/op.h"
 #include "common/autograd/ops.h"
+#include "common/base/memory.h"
 
 static WindowShape window_shape(const Windowed *w, const Tensor *x)
 {
@@ -71,4 +72,48 @@ Tensor *windowed_attention(Tape *t, const Windowed *w, Tensor *q, Tensor *k, Ten
     q = reshape(t, q, SHAPE(s.batch * s.blocks, s.block, shape.dim[2], shape.dim[3]));
     Tensor *o = relative_attention(t, &spec, &w->relative, q, k_windows, v_windows);
     return scope_close(t, scope, reshape(t, o, SHAPE(shape.dim[0], shape.dim[1], shape.dim[2], tensor_dim(v, -1))));
+}
+
+/* ---- A text that grows */
+
+Cache windowed_cache(const Windowed *w, States *owner, int64_t rows, int64_t heads, int64_t d, int64_t e)
+{
+    const CacheStream streams[] = {{.name = "keys", .heads = heads, .width = d},
+                                   {.name = "values", .heads = heads, .width = e}};
+    return cache_new(owner, CACHE_RING, rows, (w->back + 1) * w->block, COUNT_OF(streams), streams);
+}
+
+/* Tokens of one block: their keys are those from the first block that they reach back to. */
+static Tensor *extend_block(Tape *t, const Windowed *w, Cache *past, Tensor *q, Tensor *k, Tensor *v)
+{
+    int64_t n = tensor_dim(q, 1), at = cache_seen(past, "keys");
+    int64_t seen = at + n - MAX(at / w->block - w->back, 0) * w->block;
+    cache_append(t, past, "keys", k);
+    cache_append(t, past, "values", v);
+    Tensor *keys = cache_last(t, past, "keys", seen), *values = cache_last(t, past, "values", seen);
+    AttentionSpec spec = {.scale = w->scale,
+                          .mask = {.causal = true,
+                                   .causal_offset = seen - n,
+                                   .keep = w->hide_zeros ? nonzero_keys(t, values) : NULL,
+                                   .blocked = w->blocked,
+                                   .empty_row = w->empty_row}};
+    return relative_attention(t, &spec, &w->relative, q, keys, values);
+}
+
+Tensor *windowed_extend(Tape *t, const Windowed *w, Cache *past, Tensor *q, Tensor *k, Tensor *v)
+{
+    contract(w->causal && w->forward == 0 && !w->real, "windowed_extend: windows that see what is not there yet");
+    Region before = region_open(t, EVAL, NO_GRAD);
+    const int64_t *n = q->shape.dim;
+    Tensor *y = tensor_make(t, q->type, SHAPE(n[0], n[1], n[2], tensor_dim(v, -1)));
+    for (int64_t done = 0, run; done < n[1]; done += run) {
+        Scope s = scope_open(t);
+        run = MIN(w->block - cache_seen(past, "keys") % w->block, n[1] - done);
+        Tensor *o = extend_block(t, w, past, narrow(t, q, 1, done, run), narrow(t, k, 1, done, run),
+                                 narrow(t, v, 1, done, run));
+        op_copy(t, o, narrow(t, y, 1, done, run), false);
+        scope_close_n(t, s, NULL, 0);
+    }
+    region_close(t, before);
+    return y;
 }

@@ -5,6 +5,7 @@
  * A window that reaches beyond the sequence has keys and values there too, all of one value, which no query sees: they
  * count only for a query that sees nothing at all and therefore, where `blocked` is finite, takes the mean of all W. */
 #pragma once
+#include "common/attention/cache.h"
 #include "common/attention/relative.h"
 
 typedef struct Windowed {
@@ -22,3 +23,11 @@ typedef struct Windowed {
 
 /* q, k [B,N,H,d], v [B,N,H,e] -> [B,N,H,e]; N is a multiple of the block. k and v may have fewer heads. */
 Tensor *windowed_attention(Tape *t, const Windowed *w, Tensor *q, Tensor *k, Tensor *v);
+
+/* ---- The same for a text that grows, without gradient; windows that are causal and reach back alone, no marks of what is real. */
+
+/* What such windows look back at: streams "keys" of `heads` and width d, "values" of width e. */
+Cache windowed_cache(const Windowed *w, States *owner, int64_t rows, int64_t heads, int64_t d, int64_t e);
+
+/* The n tokens behind those that `past` has seen, which sees them, too: q, k [B,n,H,d], v [B,n,H,e] -> [B,n,H,e]; any n. */
+Tensor *windowed_extend(Tape *t, const Windowed *w, Cache *past, Tensor *q, Tensor *k, Tensor *v);

@@ -23,7 +23,7 @@ static const Header headers[] = {
     {"common/attention/relative.h", ""},
     {"common/attention/rotary.h", ""},
     {"common/attention/routed.h", ""},
-    {"common/attention/windowed.h", ""},
+    {"common/attention/windowed.h", " windowed_extend "},
     {"common/nn/layers.h", " self_attention_map "},
 };
 
