@@ -73,3 +73,19 @@ void cache_freeze(Cache *c)
 {
     c->frozen = true;
 }
+
+Caches *caches_new(int layers)
+{
+    Caches *c = mem_new(sizeof *c + (size_t)layers * sizeof c->layers[0]);
+    c->owner = states_new();
+    c->count = layers;
+    return c;
+}
+
+void caches_free(Caches *c)
+{
+    if (!c)
+        return;
+    states_free(c->owner);
+    mem_free(c);
+}

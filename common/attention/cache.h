@@ -3,7 +3,7 @@
  * before or after rotary).
  *
  *     Cache past = cache_new(owner, CACHE_APPEND, 1, window, 2, (CacheStream[]){{"keys", H, d}, {"values", H, e}});
- *     states_allocate(owner, true);
+ *     states_allocate_on(owner, t);
  *     cache_append(t, &past, "keys", k);                                        // [rows,n,H,d]
  *     Tensor *keys = cache_last(t, &past, "keys", cache_seen(&past, "keys"));   // [rows,all of them,H,d], free
  *
@@ -46,3 +46,13 @@ int64_t cache_seen(const Cache *c, const char *stream); /* tokens that were ever
 
 /* From now on it is only read (what all texts begin with, the keys of a context): cache_append is a broken contract. */
 void cache_freeze(Cache *c);
+
+/* ---- Of a whole network: one cache a layer, and the memory of all. */
+typedef struct Caches {
+    States *owner;
+    int count;
+    Cache layers[]; /* to be set, and the owner to be allocated, by whoever knows the layers */
+} Caches;
+
+Caches *caches_new(int layers);
+void caches_free(Caches *c); /* NULL is fine */

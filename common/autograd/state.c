@@ -60,6 +60,11 @@ void states_allocate(States *owner, const Backend *backend)
     }
 }
 
+void states_allocate_on(States *owner, const Tape *t)
+{
+    states_allocate(owner, t->device == DEVICE_META ? NULL : t->backend);
+}
+
 /* ---- Writing */
 
 static void begin(Tape *t, const char *op, Tensor *state, Tensor *x)

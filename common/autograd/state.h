@@ -21,6 +21,7 @@ Tensor *state_new(States *owner, Shape shape, DType type);
 /* Storage on the backend's device for what was declared since the last call. NULL: places without memory behind them, for the
  * meta device. */
 void states_allocate(States *owner, const Backend *backend);
+void states_allocate_on(States *owner, const Tape *t); /* where the tape's tensors are */
 
 /* ---- Writing, in place. What a recorded op still needs for its way back must not be written: that ends the program. */
 

@@ -248,7 +248,7 @@ static bool run_local_attention(Golden *g, const LocalHeads *l, int64_t width, P
         return false;
     if (!shape_equal(q->shape, k->shape) || !shape_equal(q->shape, v->shape) || tensor_dim(q, 1) % l->window)
         return error_set(e, "input/q, input/k and input/v are not one number of whole windows");
-    Tensor *out = local_heads(golden_tape(g), l, q, k, v, mask);
+    Tensor *out = local_heads(golden_tape(g), l, q, k, v, mask, NULL);
     compare(g, exchange_heads(golden_tape(g), out), NULL, p, NULL);
     return true;
 }
@@ -342,7 +342,7 @@ static bool run_self_attention(Golden *g, MixedAttention *a, Params *p, Error *e
     Tape *t = golden_tape(g);
     if (positions)
         positions = reshape(t, positions, SHAPE(tensor_dim(positions, 1), s->width));
-    Tensor *out = mixed_attention(t, a, x, mask, positions, context, context_mask, &aux);
+    Tensor *out = mixed_attention(t, a, x, mask, positions, context, context_mask, NULL, &aux);
     compare(g, out, aux ? aux : tensor_from(t, F32, (Shape){0}, &(float){0}), p, &a->global_attn.kmeans);
     return true;
 }

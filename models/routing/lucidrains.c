@@ -116,6 +116,11 @@ Tensor *lucidrains_forward(Tape *t, const Lucidrains *m, const LucidrainsInput *
     return both[0];
 }
 
+Caches *lucidrains_caches(Tape *t, const Lucidrains *m, int64_t rows)
+{
+    return layer_stack_caches(t, m->layers, rows);
+}
+
 void lucidrains_update_means(Tape *t, const Lucidrains *m)
 {
     layer_stack_update_means(t, m->layers);

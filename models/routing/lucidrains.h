@@ -8,6 +8,7 @@
  * Of the heads of a layer some look at a window around the token (local_attn_radius_blocks), the others route: see
  * lucidrains_attention.h. Letters: B batch; N tokens; C model width; V tokens of the vocabulary. */
 #pragma once
+#include "common/attention/cache.h"
 #include "common/nn/layers.h"
 #include "common/run/config/config.h"
 
@@ -58,11 +59,15 @@ typedef struct LucidrainsInput {
     Tensor *mask;         /* [B,N] */
     Tensor *context;      /* [B,S,C]: receives_context */
     Tensor *context_mask; /* [B,S] */
+    Caches *past;         /* the tokens go on with a text that these have seen; any N, no mask */
 } LucidrainsInput;
 
 /* -> logits [B,N,V] (return_embeddings: [B,N,C]) and *aux, the sum of the layers' commitment losses, a scalar. With local heads
  * N is a multiple of their window. In training mode every k-means remembers where its means should go. */
 Tensor *lucidrains_forward(Tape *t, const Lucidrains *m, const LucidrainsInput *in, Tensor **aux);
+
+/* Caches for a text that grows, or NULL: only causal local heads have them (and no shifted tokens). */
+Caches *lucidrains_caches(Tape *t, const Lucidrains *m, int64_t rows);
 
 /* Files of the authors list a module wherever it stands. Parameters `first` and later have the names, too, that follow from
  * taking `cut` characters off their names and putting each of the places before. */

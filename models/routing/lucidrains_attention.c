@@ -34,24 +34,36 @@ LocalHeads local_heads_new(Params *p, int64_t window, int64_t back, int64_t forw
 }
 
 /* Outside of the sequence keys and values are -1. A query that sees nothing, for its own padding, takes the mean of all. */
-Tensor *local_heads(Tape *t, const LocalHeads *l, Tensor *q, Tensor *k, Tensor *v, Tensor *mask)
+static Windowed windows(const LocalHeads *l, const Tensor *mask)
+{
+    return (Windowed){.block = l->window,
+                      .back = l->back,
+                      .forward = l->forward,
+                      .causal = l->causal,
+                      .outside = -1,
+                      .real = mask,
+                      .dropout = l->dropout,
+                      .site = l->site,
+                      .blocked = BLOCKED_FINITE_MIN};
+}
+
+Cache local_heads_past(const LocalHeads *l, States *owner, int64_t rows, int64_t heads, int64_t width)
+{
+    Windowed w = windows(l, NULL);
+    return windowed_cache(&w, owner, rows, heads, width, width);
+}
+
+Tensor *local_heads(Tape *t, const LocalHeads *l, Tensor *q, Tensor *k, Tensor *v, Tensor *mask, Cache *past)
 {
     Scope s = scope_open(t);
     if (l->inv_freq) {
-        Rotary halves = {rotary_table(t, l->inv_freq, tensor_dim(q, 1)), ROTARY_HALVES};
+        int64_t n = tensor_dim(q, 1), before = past ? cache_seen(past, "keys") : 0;
+        Rotary halves = {narrow(t, rotary_table(t, l->inv_freq, before + n), 0, before, n), ROTARY_HALVES};
         q = rotary(t, q, &halves, NULL);
         k = rotary(t, k, &halves, NULL);
     }
-    Windowed w = {.block = l->window,
-                  .back = l->back,
-                  .forward = l->forward,
-                  .causal = l->causal,
-                  .outside = -1,
-                  .real = mask,
-                  .dropout = l->dropout,
-                  .site = l->site,
-                  .blocked = BLOCKED_FINITE_MIN};
-    return scope_close(t, s, windowed_attention(t, &w, q, k, v));
+    Windowed w = windows(l, mask);
+    return scope_close(t, s, past ? windowed_extend(t, &w, past, q, k, v) : windowed_attention(t, &w, q, k, v));
 }
 
 /* ---- Routing heads */
@@ -140,14 +152,14 @@ MixedAttention mixed_attention_new(Params *p, const MixedShape *c)
 }
 
 /* [B,N,C] -> [B,N,h,d] of the local heads. */
-static Tensor *attend_locally(Tape *t, const MixedAttention *a, Tensor *x, Tensor *mask)
+static Tensor *attend_locally(Tape *t, const MixedAttention *a, Tensor *x, Tensor *mask, Cache *past)
 {
     int64_t heads = a->shape.local_heads, width = heads * a->shape.width;
     Tensor *qkv = linear(t, &a->local_to_qkv, x); /* [B,N,3hd] */
     Tensor *q = split_heads(t, narrow(t, qkv, 2, 0, width), heads);
     Tensor *k = split_heads(t, narrow(t, qkv, 2, width, width), heads);
     Tensor *v = split_heads(t, narrow(t, qkv, 2, 2 * width, width), heads);
-    return local_heads(t, &a->local_attn, q, k, v, mask);
+    return local_heads(t, &a->local_attn, q, k, v, mask, past);
 }
 
 /* [B,N,C] -> [B,N,h,d] of the routing heads. Keys and values come from the context where there is one; values are rotated,
@@ -172,13 +184,13 @@ static Tensor *attend_by_content(Tape *t, const MixedAttention *a, Tensor *x, Te
 }
 
 Tensor *mixed_attention(Tape *t, const MixedAttention *a, Tensor *x, Tensor *mask, Tensor *positions, Tensor *context,
-                        Tensor *context_mask, Tensor **aux)
+                        Tensor *context_mask, Cache *past, Tensor **aux)
 {
     Scope s = scope_open(t);
     Tensor *parts[2], *loss = NULL;
     int kinds = 0;
     if (a->shape.local_heads > 0)
-        parts[kinds++] = attend_locally(t, a, x, mask);
+        parts[kinds++] = attend_locally(t, a, x, mask, past);
     if (a->shape.local_heads < a->shape.heads)
         parts[kinds++] = attend_by_content(t, a, x, mask, positions, context, context_mask, &loss);
     Tensor *heads = concat(t, 2, kinds, parts);              /* [B,N,H,d] */

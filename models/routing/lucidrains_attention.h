@@ -9,6 +9,7 @@
  *
  * Letters: B batch; N tokens; S tokens of a context; H heads; d width of a head; K clusters; w members; m memory. */
 #pragma once
+#include "common/attention/cache.h"
 #include "common/attention/rotary.h"
 #include "common/nn/layers.h"
 
@@ -69,8 +70,12 @@ typedef struct LocalHeads {
 
 LocalHeads local_heads_new(Params *p, int64_t window, int64_t back, int64_t forward, bool causal, int64_t rotary_width);
 
-/* q, k, v [B,N,H,d], N a multiple of the window -> [B,N,H,d]. */
-Tensor *local_heads(Tape *t, const LocalHeads *l, Tensor *q, Tensor *k, Tensor *v, Tensor *mask);
+/* q, k, v [B,N,H,d], N a multiple of the window -> [B,N,H,d]. `past`: what was seen before them, for any N and no mask; NULL: they
+ * are a whole text. */
+Tensor *local_heads(Tape *t, const LocalHeads *l, Tensor *q, Tensor *k, Tensor *v, Tensor *mask, Cache *past);
+
+/* The past of causal local heads; keys are kept rotated. */
+Cache local_heads_past(const LocalHeads *l, States *owner, int64_t rows, int64_t heads, int64_t width);
 
 /* ---- Both, with their projections */
 
@@ -91,7 +96,7 @@ typedef struct MixedAttention {
 
 MixedAttention mixed_attention_new(Params *p, const MixedShape *shape);
 
-/* x [B,N,C] -> [B,N,C] and *aux, a scalar, or NULL without routing heads. positions: the table [P,d] by which routing heads
+/* x [B,N,C] -> [B,N,C] and *aux, a scalar, or NULL without routing heads. past: see local_heads. positions: the table [P,d] by which routing heads
  * rotate (not towards a context), or NULL. context [B,S,C]. */
 Tensor *mixed_attention(Tape *t, const MixedAttention *a, Tensor *x, Tensor *mask, Tensor *positions, Tensor *context,
-                        Tensor *context_mask, Tensor **aux);
+                        Tensor *context_mask, Cache *past, Tensor **aux);

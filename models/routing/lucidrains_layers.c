@@ -177,6 +177,23 @@ void layer_stack_free(LayerStack *s)
     mem_free(s);
 }
 
+/* Who is in a cluster changes with every token, and shifted tokens would need the one before. */
+Caches *layer_stack_caches(Tape *t, const LayerStack *s, int64_t rows)
+{
+    for (int i = 0; i < s->layer_count; i++) {
+        const MixedShape *c = &s->layers[i].module->attention.shape;
+        if (s->shifts || !c->causal || c->local_heads < c->heads)
+            return NULL;
+    }
+    Caches *past = caches_new(s->layer_count);
+    for (int i = 0; i < s->layer_count; i++) {
+        const MixedAttention *a = &s->layers[i].module->attention;
+        past->layers[i] = local_heads_past(&a->local_attn, past->owner, rows, a->shape.heads, a->shape.width);
+    }
+    states_allocate_on(past->owner, t);
+    return past;
+}
+
 void layer_stack_update_means(Tape *t, const LayerStack *s)
 {
     for (int i = 0; i < s->module_count; i++)
@@ -223,13 +240,13 @@ static Tensor *feed_forward_of(Tape *t, const FeedForward *f, Tensor *u)
 
 /* f of a layer, [B,N,C] -> [B,N,C]; its commitment loss is added to *aux. */
 static Tensor *attention_branch(Tape *t, const LayerStack *s, const Layer *l, Tensor *x, const LucidrainsInput *in,
-                                Tensor *positions, Tensor **aux)
+                                Tensor *positions, Cache *past, Tensor **aux)
 {
     Scope scope = scope_open(t);
     Tensor *u = before(t, s, &l->around[0], x), *loss;
     const MixedAttention *f = &l->module->attention;
     Tensor *marks = f->shape.receives_context ? in->context_mask : NULL;
-    Tensor *y = mixed_attention(t, f, u, in->mask, positions, in->context, marks, &loss);
+    Tensor *y = mixed_attention(t, f, u, in->mask, positions, in->context, marks, past, &loss);
     Tensor *both[] = {behind(t, &l->around[0], y), loss && *aux ? add(t, *aux, loss) : loss ? loss : *aux};
     scope_close_n(t, scope, both, 2);
     *aux = both[1];
@@ -270,7 +287,8 @@ Tensor *layer_stack(Tape *t, const LayerStack *s, Tensor *x, const LucidrainsInp
         const Layer *l = &s->layers[i];
         Tensor **a = &kept[0], **b = s->reversible ? &kept[1] : a;
         tape_show(t, *b, "layer%d.in", i);
-        *a = add(t, *a, attention_branch(t, s, l, *b, in, positions, &kept[2]));
+        Cache *past = in->past ? &in->past->layers[i] : NULL;
+        *a = add(t, *a, attention_branch(t, s, l, *b, in, positions, past, &kept[2]));
         *b = add(t, *b, feed_forward_branch(t, s, l, *a));
         scope_close_n(t, scope, kept, 3);
     }

@@ -19,4 +19,7 @@ void layer_stack_free(LayerStack *s);
 Tensor *layer_stack(Tape *t, const LayerStack *s, Tensor *x, const LucidrainsInput *in, Tensor *positions,
                     Tensor **aux);
 
+/* What the layers see of a text before, for LucidrainsInput.past; NULL where heads route, the future is seen or tokens are shifted. */
+Caches *layer_stack_caches(Tape *t, const LayerStack *s, int64_t rows);
+
 void layer_stack_update_means(Tape *t, const LayerStack *s);

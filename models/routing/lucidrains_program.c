@@ -34,6 +34,21 @@ static Tensor *forward(Tape *t, void *network, Tensor *ids, Tensor **auxiliary)
     return lucidrains_padded(t, network, &(LucidrainsInput){.tokens = ids}, auxiliary);
 }
 
+static Caches *cache_open(Tape *t, const void *network, int64_t rows)
+{
+    return lucidrains_caches(t, network, rows);
+}
+
+static Tensor *cache_extend(Tape *t, const void *network, Caches *past, Tensor *ids)
+{
+    Tensor *aux;
+    Scope s = scope_open(t);
+    Tensor *logits = lucidrains_forward(t, network, &(LucidrainsInput){.tokens = ids, .past = past}, &aux);
+    int64_t rows = ids->shape.dim[0], last = ids->shape.dim[1] - 1;
+    logits = reshape(t, narrow(t, logits, 1, last, 1), SHAPE(rows, tensor_dim(logits, -1)));
+    return scope_close(t, s, logits);
+}
+
 static void post_step(Tape *t, void *network)
 {
     lucidrains_update_means(t, network);
@@ -44,5 +59,7 @@ const RoutingModel lucidrains_model = {
     .destroy = destroy,
     .shape = shape,
     .forward = forward,
+    .cache_open = cache_open,
+    .cache_extend = cache_extend,
     .post_step = post_step,
 };

@@ -184,10 +184,10 @@ static Tensor *feed(Tape *t, const FeedForward *f, Tensor *x)
     return linear(t, gated ? &f->weight3 : &f->weight2, dropout(t, h, f->dropout, f->site));
 }
 
-static Tensor *layer(Tape *t, const Layer *l, Tensor *x, int64_t known, Tensor **loss)
+static Tensor *layer(Tape *t, const Layer *l, Tensor *x, int64_t known, Cache *past, Tensor **loss)
 {
     Scope s = scope_open(t);
-    Tensor *y = official_attention(t, &l->attention, sequence(t, &l->before[0], x, NULL), known, loss);
+    Tensor *y = official_attention(t, &l->attention, sequence(t, &l->before[0], x, NULL), known, past, loss);
     x = sequence(t, &l->after[0], y, x);
     y = feed(t, &l->ffn, sequence(t, &l->before[1], x, NULL));
     x = sequence(t, &l->after[1], y, x);
@@ -206,12 +206,7 @@ static int64_t *read_tokens(Tape *t, const Tensor *tokens)
 
 Tensor *official_shift(Tape *t, Tensor *targets)
 {
-    int64_t length = tensor_dim(targets, -1), count = tensor_count(targets), *ids = read_tokens(t, targets);
-    for (int64_t i = count - 1; i >= 0; i--)
-        ids[i] = i % length ? ids[i - 1] : 0;
-    Tensor *shifted = tensor_from(t, I64, targets->shape, ids);
-    mem_free(ids);
-    return shifted;
+    return shift(t, targets, targets->shape.rank - 1, 1);
 }
 
 /* Some tokens become 0 in training. */
@@ -263,19 +258,27 @@ static Tensor *embed_image(Tape *t, const Official *m, Tensor *tokens)
     return add_rows(t, x, reshape(t, positions, SHAPE(1, high * wide * channels, width)));
 }
 
-Tensor *official_forward(Tape *t, Official *m, Tensor *shifted, int64_t known, Tensor **aux)
+/* Through all layers; past: a cache each, or NULL. */
+static Tensor *decode(Tape *t, const Official *m, Tensor *shifted, int64_t known, Cache *past, Tensor **loss)
 {
     const OfficialConfig *c = &m->config;
-    Tensor *loss = NULL;
-    Scope s = scope_open(t);
     Tensor *x = (c->image ? embed_image : embed_text)(t, m, shifted); /* [B,S,D] */
     x = dropout(t, x, (float)c->layer_prepostprocess_dropout, m->input_site);
     for (int i = 0; i < c->num_decoder_layers; i++)
-        x = layer(t, &m->layers[i], tape_show(t, x, "layer%d.in", i), known, &loss);
-    x = sequence(t, &m->last, x, NULL);
-    if (m->final1.weight)
-        x = linear(t, &m->final1, x);
-    Tensor *logits = linear(t, &m->final2, x);
+        x = layer(t, &m->layers[i], tape_show(t, x, "layer%d.in", i), known, past ? &past[i] : NULL, loss);
+    return sequence(t, &m->last, x, NULL);
+}
+
+static Tensor *predict(Tape *t, const Official *m, Tensor *x)
+{
+    return linear(t, &m->final2, m->final1.weight ? linear(t, &m->final1, x) : x);
+}
+
+Tensor *official_forward(Tape *t, Official *m, Tensor *shifted, int64_t known, Tensor **aux)
+{
+    Tensor *loss = NULL;
+    Scope s = scope_open(t);
+    Tensor *logits = predict(t, m, decode(t, m, shifted, known, NULL, &loss));
     if (!loss)
         loss = tensor_from(t, F32, (Shape){0}, &(float){0});
     Tensor *kept[] = {logits, loss};
@@ -283,6 +286,30 @@ Tensor *official_forward(Tape *t, Official *m, Tensor *shifted, int64_t known, T
     if (aux)
         *aux = loss;
     return logits;
+}
+
+Caches *official_caches(Tape *t, const Official *m, int64_t rows)
+{
+    int count = m->config.num_decoder_layers;
+    for (int i = 0; i < count; i++)
+        if (m->config.image || m->layers[i].attention.routing)
+            return NULL;
+    Caches *past = caches_new(count);
+    for (int i = 0; i < count; i++)
+        past->layers[i] = official_attention_past(&m->layers[i].attention, past->owner, rows);
+    states_allocate_on(past->owner, t);
+    return past;
+}
+
+Tensor *official_extend(Tape *t, const Official *m, Caches *past, Tensor *ids)
+{
+    Tensor *loss = NULL;
+    Scope s = scope_open(t);
+    bool first = cache_seen(&past->layers[0], "keys") == 0;
+    Tensor *shifted = first ? pad(t, ids, 1, 1, 0) : ids; /* what the first token follows is 0 */
+    int64_t rows = shifted->shape.dim[0], n = shifted->shape.dim[1];
+    Tensor *x = narrow(t, decode(t, m, shifted, n, past->layers, &loss), 1, n - 1, 1);
+    return scope_close(t, s, reshape(t, predict(t, m, x), SHAPE(rows, m->config.vocab_size)));
 }
 
 void official_update_clusters(Tape *t, Official *m)

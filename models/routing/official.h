@@ -8,6 +8,7 @@
  * Of the heads of a layer some look at blocks before the token, the others route: see official_attention.h. Letters: B batch,
  * S tokens, D model width, V tokens of the vocabulary; an image is the sequence of its H W C values. */
 #pragma once
+#include "common/attention/cache.h"
 #include "common/nn/layers.h"
 #include "common/nn/optimizer.h"
 #include "common/run/config/config.h"
@@ -73,6 +74,11 @@ Tensor *official_language(Tape *t, Official *m, Tensor *targets, Tensor **aux);
 
 /* Logits [B,V] of the token that follows ids [B,n], n >= 0, of which the last that fit are seen. */
 Tensor *official_next(Tape *t, Official *m, Tensor *ids);
+
+/* The same for a text that grows: the ids [B,n] behind those that `past` has seen (n = 0: nothing is there yet) -> logits [B,V].
+ * Without such caches, NULL, are images, and models that route: who is in a cluster changes with every token. */
+Caches *official_caches(Tape *t, const Official *m, int64_t rows);
+Tensor *official_extend(Tape *t, const Official *m, Caches *past, Tensor *ids);
 
 /* After a training step: the clusters move to what the forwards since the last call assigned to them. */
 void official_update_clusters(Tape *t, Official *m);

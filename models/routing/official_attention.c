@@ -2,7 +2,6 @@
 
 #include "common/attention/kmeans.h"
 #include "common/attention/routed.h"
-#include "common/attention/windowed.h"
 
 #include <math.h>
 
@@ -83,18 +82,29 @@ void official_attention_free(OfficialAttention *a)
 }
 
 /* Blocks of b tokens look at themselves and at the flange before them; queries are scaled by d^-1/2. */
-static Tensor *local_heads(Tape *t, const OfficialAttention *a, Tensor *q, Tensor *k, Tensor *v)
+static Windowed windows(const OfficialAttention *a)
 {
     const OfficialConfig *c = a->config;
-    Windowed w = {.block = c->query_shape[0],
-                  .back = c->memory_flange[0] / c->query_shape[0],
-                  .causal = true,
-                  .hide_zeros = !c->image, /* images keep one mask for all */
-                  .relative = a->local_tables,
-                  .dropout = (float)c->attention_dropout,
-                  .site = a->local_site,
-                  .blocked = BLOCKED_1E9};
-    return windowed_attention(t, &w, q, k, v);
+    return (Windowed){.block = c->query_shape[0],
+                      .back = c->memory_flange[0] / c->query_shape[0],
+                      .causal = true,
+                      .hide_zeros = !c->image, /* images keep one mask for all */
+                      .relative = a->local_tables,
+                      .dropout = (float)c->attention_dropout,
+                      .site = a->local_site,
+                      .blocked = BLOCKED_1E9};
+}
+
+Cache official_attention_past(const OfficialAttention *a, States *owner, int64_t rows)
+{
+    Windowed w = windows(a);
+    return windowed_cache(&w, owner, rows, a->local, a->width, a->width);
+}
+
+static Tensor *local_heads(Tape *t, const OfficialAttention *a, Tensor *q, Tensor *k, Tensor *v, Cache *past)
+{
+    Windowed w = windows(a);
+    return past ? windowed_extend(t, &w, past, q, k, v) : windowed_attention(t, &w, q, k, v);
 }
 
 /* The scores [B,h,S,K] of blank rows become so low that any other is chosen first. */
@@ -153,9 +163,10 @@ static Tensor *routing_heads(Tape *t, const OfficialAttention *a, Tensor *q, Ten
     return routed_attention(t, &r, q, k, v, from, to);
 }
 
-Tensor *official_attention(Tape *t, const OfficialAttention *a, Tensor *x, int64_t known, Tensor **loss)
+Tensor *official_attention(Tape *t, const OfficialAttention *a, Tensor *x, int64_t known, Cache *past, Tensor **loss)
 {
     int64_t heads = a->routing + a->local, h = a->routing;
+    contract(!past || !h, "heads that route have no past");
     Scope s = scope_open(t);
     Tensor *q = split_heads(t, affine(t, x, a->q.weight, NULL), heads);
     Tensor *k = split_heads(t, affine(t, x, a->k.weight, NULL), heads);
@@ -165,8 +176,8 @@ Tensor *official_attention(Tape *t, const OfficialAttention *a, Tensor *x, int64
         parts[count++] =
             routing_heads(t, a, narrow(t, q, 2, 0, h), narrow(t, k, 2, 0, h), narrow(t, v, 2, 0, h), known, &cost);
     if (a->local)
-        parts[count++] =
-            local_heads(t, a, narrow(t, q, 2, h, a->local), narrow(t, k, 2, h, a->local), narrow(t, v, 2, h, a->local));
+        parts[count++] = local_heads(t, a, narrow(t, q, 2, h, a->local), narrow(t, k, 2, h, a->local),
+                                     narrow(t, v, 2, h, a->local), past);
     Tensor *o = count == 2 ? concat2(t, 2, parts[0], parts[1]) : parts[0]; /* [B,S,H,d] */
     o = affine(t, join_heads(t, affine(t, o, a->dense.weight, NULL)), a->output.weight, NULL);
     if (cost)

@@ -2,7 +2,7 @@
  *
  * Letters: B batch, S tokens, D model width, H heads, h of them routing, d head width, K clusters of w tokens. */
 #pragma once
-#include "common/attention/relative.h"
+#include "common/attention/windowed.h"
 #include "models/routing/official_clusters.h"
 
 typedef struct OfficialAttention {
@@ -24,5 +24,9 @@ Init official_init(int64_t in, int64_t out);
 OfficialAttention official_attention_new(Params *p, const char *name, const OfficialConfig *c, int layer);
 void official_attention_free(OfficialAttention *a);
 
-/* [B,S,D] -> [B,S,D], rows from `known` on blank; adds to *loss what the clusters ask for (*loss NULL: nothing yet). */
-Tensor *official_attention(Tape *t, const OfficialAttention *a, Tensor *x, int64_t known, Tensor **loss);
+/* [B,S,D] -> [B,S,D], rows from `known` on blank; adds to *loss what the clusters ask for (*loss NULL: nothing yet). `past`: what
+ * local heads, all there are, saw of the rows before x; NULL: x is a whole text, of whole blocks. */
+Tensor *official_attention(Tape *t, const OfficialAttention *a, Tensor *x, int64_t known, Cache *past, Tensor **loss);
+
+/* Such a past; only where no head routes: who is in a cluster is decided anew with every token. */
+Cache official_attention_past(const OfficialAttention *a, States *owner, int64_t rows);

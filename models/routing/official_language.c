@@ -76,6 +76,16 @@ static Tensor *next(Tape *t, void *network, Tensor *ids)
     return official_next(t, network, ids);
 }
 
+static Caches *cache_open(Tape *t, const void *network, int64_t rows)
+{
+    return official_caches(t, network, rows);
+}
+
+static Tensor *cache_extend(Tape *t, const void *network, Caches *past, Tensor *ids)
+{
+    return official_extend(t, network, past, ids);
+}
+
 static void post_step(Tape *t, void *network)
 {
     official_update_clusters(t, network);
@@ -86,5 +96,7 @@ const RoutingModel official_model = {.create = create,
                                      .shape = shape,
                                      .forward = forward,
                                      .next = next,
+                                     .cache_open = cache_open,
+                                     .cache_extend = cache_extend,
                                      .post_step = post_step,
                                      .decays = official_decays};

@@ -19,13 +19,15 @@ typedef struct RoutingConfig {
 
 extern const ConfigTable routing_config_table;
 
-/* What the program asks of a variant; config is a RoutingConfig. The last four may be NULL, as in LanguageModel. */
+/* What the program asks of a variant; config is a RoutingConfig. All but the first four may be NULL, as in LanguageModel. */
 typedef struct RoutingModel {
     void *(*create)(const RoutingConfig *config, Params *params);
     void (*destroy)(void *network);
     LanguageShape (*shape)(const RoutingConfig *config);
     Tensor *(*forward)(Tape *t, void *network, Tensor *ids, Tensor **auxiliary);
     Tensor *(*next)(Tape *t, void *network, Tensor *ids);
+    Caches *(*cache_open)(Tape *t, const void *network, int64_t rows);
+    Tensor *(*cache_extend)(Tape *t, const void *network, Caches *past, Tensor *ids);
     void (*before_training)(Tape *t, void *network, Tensor *ids);
     void (*post_step)(Tape *t, void *network);
     ParamRule *decays;

@@ -52,6 +52,18 @@ static Tensor *next(Tape *t, const void *network, Tensor *ids)
     return n->model->next ? n->model->next(t, n->own, ids) : NULL;
 }
 
+static Caches *cache_open(Tape *t, const void *network, int64_t rows)
+{
+    const Network *n = network;
+    return n->model->cache_open(t, n->own, rows);
+}
+
+static Tensor *cache_extend(Tape *t, const void *network, Caches *past, Tensor *ids)
+{
+    const Network *n = network;
+    return n->model->cache_extend(t, n->own, past, ids);
+}
+
 static void before_training(Tape *t, void *network, Tensor *ids)
 {
     Network *n = network;
@@ -83,6 +95,8 @@ static const LanguageModel language_model = {
     .shape = shape,
     .forward = forward,
     .next = next,
+    .cache_open = cache_open,
+    .cache_extend = cache_extend,
     .before_training = before_training,
     .post_step = post_step,
     .decays = decays,

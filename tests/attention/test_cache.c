@@ -45,7 +45,7 @@ static void streams_keep_the_last_tokens(void **state)
         Tensor *x = random_tensor(t, "x", SHAPE(ROWS, TOKENS, 2, 3));
         Cache ring = cache_new(owner, CACHE_RING, ROWS, room, 2, streams);
         Cache all = cache_new(owner, CACHE_APPEND, ROWS, TOKENS, 2, streams);
-        states_allocate(owner, true);
+        states_allocate(owner, test_backend());
         feed(t, &ring, "x", x, last_are_there);
         feed(t, &all, "x", x, last_are_there);
         assert_int_equal(cache_seen(&all, "other"), 0);
@@ -123,7 +123,7 @@ static void windows_of_a_text_that_grows(void **state)
             w.relative = x.tables;
         States *owner = states_new();
         Cache past = windowed_cache(&w, owner, ROWS, kv_heads, WIDTH, VALUES);
-        states_allocate(owner, true);
+        states_allocate(owner, test_backend());
         assert_near(x.tape, as_it_grows(&x, &w, &past), of_the_whole_text(&x, &w));
         tape_free(x.tape);
         states_free(owner);
@@ -138,7 +138,7 @@ static void memory_does_not_grow(void **state)
     Text x = text_new(HEADS);
     States *owner = states_new();
     Cache past = windowed_cache(&w, owner, ROWS, HEADS, WIDTH, VALUES);
-    states_allocate(owner, true);
+    states_allocate(owner, test_backend());
     size_t before = pool_used(tape_pool(x.tape));
     for (int64_t at = 0; at < TOKENS; at++) {
         Scope s = scope_open(x.tape);
@@ -165,7 +165,7 @@ static void append(void *argument)
     const Broken *b = argument;
     States *owner = states_new();
     Cache c = cache_new(owner, b->kind, 1, 4, 1, (CacheStream[]){{.name = "x", .heads = 1, .width = 1}});
-    states_allocate(owner, true);
+    states_allocate(owner, test_backend());
     Tape *t = test_tape(1);
     cache_append(t, &c, "x", random_tensor(t, "first", SHAPE(1, 3, 1, 1)));
     if (b->frozen)

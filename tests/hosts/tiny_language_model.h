@@ -87,39 +87,41 @@ static Tensor *tiny_forward(Tape *t, const void *network, Tensor *ids, Tensor **
     return keep[0];
 }
 
-/* ---- A cache of embeddings: keys and values are made again, which is enough to tell whether it is asked for rightly. */
+/* ---- The same as a text grows */
 
-typedef struct TinyCache {
-    int64_t ids[512], count;
-} TinyCache;
+static int tiny_extended;
 
-static int tiny_caches_open, tiny_extended;
-
-static void *tiny_cache_open(const void *network, int64_t rows)
+static Caches *tiny_cache_open(Tape *t, const void *network, int64_t rows)
 {
-    (void)network;
-    contract(rows == 1, "a tiny cache of %lld rows", (long long)rows);
-    tiny_caches_open++;
-    return mem_new(sizeof(TinyCache));
+    const TinyConfig *c = &((const Tiny *)network)->config;
+    int64_t width = c->width / c->heads;
+    Caches *past = caches_new(1);
+    past->layers[0] = cache_new(past->owner, CACHE_APPEND, rows, c->window, 2,
+                                (CacheStream[]){{.name = "keys", .heads = c->heads, .width = width},
+                                                {.name = "values", .heads = c->heads, .width = width}});
+    states_allocate_on(past->owner, t);
+    return past;
 }
 
-static Tensor *tiny_cache_extend(Tape *t, const void *network, void *cache, Tensor *ids)
+static Tensor *tiny_cache_extend(Tape *t, const void *network, Caches *past, Tensor *ids)
 {
-    TinyCache *c = cache;
-    int64_t fresh = tensor_dim(ids, 1), count = c->count + fresh, shifts = ((const Tiny *)network)->config.shifts;
-    contract(fresh > 0 && count <= 511, "a tiny cache is extended by %lld ids", (long long)fresh);
-    tensor_read(t, ids, c->ids + c->count);
-    c->count = count;
-    c->ids[count] = 0;
-    tiny_extended += (int)fresh;
-    Tensor *none = NULL, *all = tensor_from(t, I64, SHAPE(1, count + shifts), c->ids);
-    return narrow(t, tiny_forward(t, network, all, &none), 1, count + shifts - 1, 1);
-}
-
-static void tiny_cache_close(void *cache)
-{
-    tiny_caches_open--;
-    mem_free(cache);
+    const Tiny *m = network;
+    Cache *seen = &past->layers[0];
+    Scope s = scope_open(t);
+    int64_t before = cache_seen(seen, "keys");
+    Tensor *x = embedding(t, m->tokens, ids); /* [1,n,C] */
+    if (m->config.shifts && before == 0)
+        x = concat2(t, 1, m->start, x);
+    int64_t n = tensor_dim(x, 1), all = before + n;
+    x = add_rows(t, x, contiguous(t, narrow(t, m->positions, 1, before, n)));
+    cache_append(t, seen, "keys", split_heads(t, linear(t, &m->k, x), m->config.heads));
+    cache_append(t, seen, "values", split_heads(t, linear(t, &m->v, x), m->config.heads));
+    AttentionSpec causal = {.mask = {.causal = true, .causal_offset = before}};
+    Tensor *o = attend(t, &causal, split_heads(t, linear(t, &m->q, x), m->config.heads),
+                       cache_last(t, seen, "keys", all), cache_last(t, seen, "values", all));
+    x = add(t, x, join_heads(t, o));
+    tiny_extended += (int)tensor_dim(ids, 1);
+    return scope_close(t, s, linear(t, &m->head, narrow(t, x, 1, n - 1, 1)));
 }
 
 /* ---- */
@@ -155,11 +157,8 @@ static void tiny_trace(Tape *t, const void *network, const void *config)
 static const LanguageModel tiny_hooks = {
     .shape = tiny_shape, .forward = tiny_forward, .before_training = tiny_before_training, .post_step = tiny_post_step};
 
-static const LanguageModel tiny_cached_hooks = {.shape = tiny_shape,
-                                                .forward = tiny_forward,
-                                                .cache_open = tiny_cache_open,
-                                                .cache_extend = tiny_cache_extend,
-                                                .cache_close = tiny_cache_close};
+static const LanguageModel tiny_cached_hooks = {
+    .shape = tiny_shape, .forward = tiny_forward, .cache_open = tiny_cache_open, .cache_extend = tiny_cache_extend};
 
 static const Model tiny_model = {.name = "tiny",
                                  .title = "Tiny",

@@ -87,6 +87,10 @@ static const ConfigField eval_rows[] = {
                 .help = "tokens to generate")},
     {CONFIG_INT("seed", LanguageEvalConfig, seed, .value = "0", .range = "[0, 4294967295]",
                 .help = "of what is generated")},
+    {CONFIG_BOOL("cache", LanguageEvalConfig, cache, .value = "yes",
+                 .help =
+                     "keep the keys and values of what is written, where the model can; no: compute everything again "
+                     "for each token")},
 };
 
 const ConfigTable language_data_table = {CONFIG_STRUCT(LanguageDataConfig), CONFIG_ROWS(data_rows)};

@@ -18,7 +18,7 @@ typedef struct Generation {
     const LanguageModel *model;
     LanguageShape shape;
     int64_t *ids, count; /* all of them, the prompt's too; room for one more */
-    void *cache;         /* NULL: the model has none, or the window is full */
+    Caches *past;        /* NULL: the model has none, or the window is full */
     int64_t cached;      /* ids that it has seen */
     float *logits;       /* [V] */
 } Generation;
@@ -42,10 +42,10 @@ static Tensor *next_logits(Generation *g, Tape *t)
 {
     int64_t count = MIN(g->count, sight(g));
     const int64_t *seen = g->ids + g->count - count;
-    if (g->cache && g->count <= sight(g)) {
+    if (g->past && g->count <= sight(g)) {
         Tensor *fresh = tensor_from(t, I64, SHAPE(1, g->count - g->cached), g->ids + g->cached);
         g->cached = g->count;
-        return g->model->cache_extend(t, g->job->network, g->cache, fresh);
+        return g->model->cache_extend(t, g->job->network, g->past, fresh);
     }
     Tensor *logits = NULL;
     if (g->model->next)
@@ -76,8 +76,8 @@ void language_generate(Job *job, const LanguageSampling *how, const int64_t *ids
     if (count)
         memcpy(g.ids, ids, (size_t)count * sizeof *ids);
     g.logits = mem_new((size_t)g.shape.vocabulary * sizeof *g.logits);
-    if (g.model->cache_open && count > 0)
-        g.cache = g.model->cache_open(job->network, 1);
+    if (g.model->cache_open && !how->recompute)
+        g.past = g.model->cache_open(job->tape, job->network, 1);
     Random random = random_at(how->seed, STREAM_SAMPLE, random_site("generate"), 0);
     Region before = region_open(job->tape, EVAL, NO_GRAD);
     for (int64_t i = 0; i < length; i++) {
@@ -86,8 +86,7 @@ void language_generate(Job *job, const LanguageSampling *how, const int64_t *ids
         listener(user, token);
     }
     region_close(job->tape, before);
-    if (g.cache)
-        g.model->cache_close(g.cache);
+    caches_free(g.past);
     mem_free(g.logits);
     mem_free(g.ids);
 }
@@ -184,8 +183,11 @@ bool language_generate_text(Job *job, const Tokenizer *tokenizer, const Language
 LanguageSampling language_sampling(const Job *job)
 {
     const LanguageEvalConfig *c = job->settings->eval;
-    return (LanguageSampling){
-        .temperature = c->temperature, .top_p = c->top_p, .top_k = c->top_k, .seed = (uint32_t)c->seed};
+    return (LanguageSampling){.temperature = c->temperature,
+                              .top_p = c->top_p,
+                              .top_k = c->top_k,
+                              .seed = (uint32_t)c->seed,
+                              .recompute = !c->cache};
 }
 
 bool language_generate_view(Job *job, const char *prompt, Error *e)

@@ -2,13 +2,14 @@
 #pragma once
 #include "common/hosts/language_model/language_model.h"
 
-/* What is drawn how (keys eval.temperature, top_k, top_p, seed). */
+/* What is drawn how (keys eval.temperature, top_k, top_p, seed, cache). */
 typedef struct LanguageSampling {
     double temperature, top_p;
     int64_t top_k;
     int64_t
         vocabulary; /* ids from here on are never drawn (a tokenizer may have fewer than the model); 0: all may be */
     uint32_t seed;
+    bool recompute; /* no caches */
 } LanguageSampling;
 
 typedef void LanguageListener(void *user, int64_t token);

@@ -1,6 +1,7 @@
 /* Training, evaluating and sampling from language models: the workload of every such paper. The model says what its forward
  * is; data, loss, schedule, metrics, generation and report are here. B sequences, S tokens, V ids of the vocabulary. */
 #pragma once
+#include "common/attention/cache.h"
 #include "common/data/sequence_loader.h"
 #include "common/run/model.h"
 #include "common/run/optimization.h"
@@ -27,11 +28,11 @@ typedef struct LanguageModel {
      * or if it returns NULL: the last row of forward, which then takes any S. */
     Tensor *(*next)(Tape *t, const void *network, Tensor *ids);
 
-    /* Generation that does not compute the past again; all three or none. open: for rows of at most the window; extend: the
-     * next n ids [B,n] of each row -> logits [B,V] of the token that follows them. */
-    void *(*cache_open)(const void *network, int64_t rows);
-    Tensor *(*cache_extend)(Tape *t, const void *network, void *cache, Tensor *ids);
-    void (*cache_close)(void *cache);
+    /* Generation that does not compute the past again; both or none. open: for rows of at most the window, NULL where this
+     * network has to; extend: the next n ids [B,n] of each row (n = 0 at first, where the model shifts and nothing is there
+     * yet) -> logits [B,V] of the token that follows them. */
+    Caches *(*cache_open)(Tape *t, const void *network, int64_t rows);
+    Tensor *(*cache_extend)(Tape *t, const void *network, Caches *past, Tensor *ids);
 
     /* NULL: nothing. Once, before a new run's first step, with its first batch (of train.accumulate, the first part): first
      * values that need data. No gradients are recorded. */
@@ -76,6 +77,7 @@ typedef struct LanguageEvalConfig {
     int ngram;
     double temperature, top_p;
     int64_t top_k, length, seed;
+    bool cache;
 } LanguageEvalConfig;
 
 extern const ConfigTable language_data_table, language_train_table, language_eval_table;

@@ -414,6 +414,51 @@ static void a_language_model_is_causal(void **state)
 }
 
 /* An encoder-decoder has other defaults, and its keys their prefixes in errors. */
+/* A text that grows in pieces has the rows of the whole text. */
+static void caches_change_nothing(void **state)
+{
+    (void)state;
+    static const char *const keys[] = {
+        "causal: true, window_size: 8, n_local_attn_heads: 3, local_attn_window_size: 4",
+        "causal: true, window_size: 8, n_local_attn_heads: 3, local_attn_radius_blocks: 2, local_attn_window_size: 4, "
+        "reversible: true",
+        "causal: true, window_size: 8, n_local_attn_heads: 3, weight_tie: true, use_rezero: true, ff_glu: true"};
+    static const int64_t pieces[] = {7, 1, 1, 5, 1, 9};
+    static Logits whole;
+    for (int i = 0; i < COUNT_OF(keys); i++) {
+        Fixture f = make(keys[i]);
+        read_logits(&f, NULL, whole);
+        Region before = region_open(f.tape, EVAL, NO_GRAD);
+        Caches *past = lucidrains_caches(f.tape, f.model, BATCH);
+        assert_non_null(past);
+        for (int64_t p = 0, at = 0; p < COUNT_OF(pieces); at += pieces[p++]) {
+            LucidrainsInput in = input_of(&f);
+            in.tokens = contiguous(f.tape, narrow(f.tape, in.tokens, 1, at, pieces[p]));
+            in.past = past;
+            float got[BATCH * LENGTH * VOCABULARY];
+            Tensor *aux;
+            tensor_read(f.tape, lucidrains_forward(f.tape, f.model, &in, &aux), got);
+            for (int64_t r = 0; r < BATCH * pieces[p] * VOCABULARY; r++) {
+                int64_t token = r / VOCABULARY % pieces[p];
+                float want = whole[r / VOCABULARY / pieces[p]][at + token][r % VOCABULARY];
+                assert_true(fabsf(got[r] - want) < 1e-5f);
+            }
+            tape_reset(f.tape);
+        }
+        caches_free(past);
+        region_close(f.tape, before);
+        drop(&f);
+    }
+    static const char *const without[] = {"causal: true, window_size: 8, n_local_attn_heads: [3, 2]",
+                                          "causal: true, window_size: 8, n_local_attn_heads: 3, shift_tokens: true",
+                                          "causal: false, window_size: 8, n_local_attn_heads: 3"};
+    for (int i = 0; i < COUNT_OF(without); i++) {
+        Fixture f = make(without[i]);
+        assert_null(lucidrains_caches(f.tape, f.model, 1));
+        drop(&f);
+    }
+}
+
 static void pairs_have_keys_of_their_own(void **state)
 {
     (void)state;
@@ -460,6 +505,7 @@ int main(void)
         SCRATCH_TEST(loads_a_state_dict_of_the_wrapper),
         cmocka_unit_test(refuses_what_does_not_fit),
         cmocka_unit_test(a_language_model_is_causal),
+        cmocka_unit_test(caches_change_nothing),
         cmocka_unit_test(pairs_have_keys_of_their_own),
         cmocka_unit_test(top_k_counts_as_the_authors_do),
     };

@@ -217,6 +217,43 @@ static void blank_rows_are_chosen_last(void **state)
     model_free(&m);
 }
 
+/* The logits of a text that grows in pieces of 1 to 4 tokens, from nothing on, are those of the whole text each time. */
+static void caches_change_nothing(void **state)
+{
+    (void)state;
+    static const char *const changes[] = {"{sparsity_cluster_num_heads: 0}",
+                                          "{sparsity_cluster_num_heads: 0, memory_flange: [0], "
+                                          "layer_preprocess_sequence: n, layer_postprocess_sequence: da}",
+                                          "{sparsity_cluster_num_heads: 0, memory_flange: [8], local_relative: false}",
+                                          "{sparsity_skip_first: 2}"};
+    for (int i = 0; i < COUNT_OF(changes); i++) {
+        Model m = model_new(changes[i], 1);
+        Tape *t = m.tape;
+        int64_t batch = 1 + i % 2, ids[32];
+        float want[22], got[22];
+        tensor_read(t, tokens(&m, batch, 16), ids);
+        Caches *past = official_caches(t, m.official, batch);
+        assert_non_null(past);
+        Region before = region_open(t, EVAL, NO_GRAD);
+        for (int64_t seen = 0, piece = 0; seen + piece < 16; seen += piece, piece = 1 + (piece + seen) % 4) {
+            Tensor *all = tensor_from(t, I64, SHAPE(batch, 16), ids);
+            Tensor *fresh = contiguous(t, narrow(t, all, 1, seen, piece));
+            tensor_read(t, official_extend(t, m.official, past, fresh), got);
+            Tensor *known = contiguous(t, narrow(t, all, 1, 0, seen + piece));
+            tensor_read(t, official_next(t, m.official, known), want);
+            for (int64_t v = 0; v < 11 * batch; v++)
+                assert_true(fabs((double)want[v] - (double)got[v]) < 1e-5);
+            tape_reset(t);
+        }
+        region_close(t, before);
+        caches_free(past);
+        model_free(&m);
+    }
+    Model routes = model_new(NULL, 1);
+    assert_null(official_caches(routes.tape, routes.official, 1));
+    model_free(&routes);
+}
+
 /* A text longer than the window goes on from its end. */
 static void a_long_text_is_seen_by_its_end(void **state)
 {
@@ -337,6 +374,7 @@ int main(void)
         cmocka_unit_test(random_groups_are_drawn),
         cmocka_unit_test(local_heads_are_causal),
         cmocka_unit_test(blank_rows_are_chosen_last),
+        cmocka_unit_test(caches_change_nothing),
         cmocka_unit_test(a_long_text_is_seen_by_its_end),
         cmocka_unit_test(projections_are_orthonormal),
         cmocka_unit_test(means_begin_standardized),
