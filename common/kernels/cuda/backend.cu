@@ -64,5 +64,6 @@ const Backend *zoo_cuda_backend(Error *e)
     backend.bf16 = true;
     backend.memory = cuda_memory;
     backend.norm = cuda_norm;
+    backend.elementwise = cuda_elementwise;
     return &backend;
 }
