@@ -33,10 +33,13 @@ if(NOT zoo_cmocka_FOUND)
     return()
 endif()
 
-add_subdirectory(${PROJECT_SOURCE_DIR}/tests/cuda_emulation ${PROJECT_BINARY_DIR}/cuda_emulation)
-
 add_custom_target(checks) # everything that ./tests/run runs
-add_dependencies(checks floors bench zoo_cuda_emulated ${ZOO_MODELS})
+add_dependencies(checks floors bench ${ZOO_MODELS})
+add_subdirectory(${PROJECT_SOURCE_DIR}/tests/cuda_emulation ${PROJECT_BINARY_DIR}/cuda_emulation)
+add_dependencies(checks zoo_cuda_emulated)
+if(TARGET zoo_cuda_races)
+    add_dependencies(checks zoo_cuda_races)
+endif()
 
 function(zoo_test name source)
     add_executable(${name} EXCLUDE_FROM_ALL ${source})
@@ -53,13 +56,20 @@ foreach(source ${tests})
     get_filename_component(name ${source} NAME_WE)
     zoo_test(${name} ${source})
 endforeach()
-# The same programs on the emulated GPU; `./tests/run --gpu` runs them on a real one.
+# The same programs on the emulated GPU, and once more with its kernels watched for races (`./tests/run --gpu` runs them on a
+# real one).
+function(zoo_cuda_test prefix name library)
+    add_test(NAME ${prefix}_${name} COMMAND ${name} WORKING_DIRECTORY ${PROJECT_SOURCE_DIR})
+    set_tests_properties(${prefix}_${name} PROPERTIES LABELS cuda SKIP_RETURN_CODE 77 TIMEOUT 900 ENVIRONMENT
+                         "${check_environment};ZOO_TEST_DEVICE=cuda;ZOO_CUDA_LIBRARY=$<TARGET_FILE:${library}>;${ARGN}")
+endfunction()
 file(GLOB cuda_tests CONFIGURE_DEPENDS ${PROJECT_SOURCE_DIR}/tests/kernels/test_*_kernels.c)
 foreach(source ${cuda_tests})
     get_filename_component(name ${source} NAME_WE)
-    add_test(NAME cuda_${name} COMMAND ${name} WORKING_DIRECTORY ${PROJECT_SOURCE_DIR})
-    set_tests_properties(cuda_${name} PROPERTIES LABELS cuda SKIP_RETURN_CODE 77 TIMEOUT 900 ENVIRONMENT
-                         "${check_environment};ZOO_TEST_DEVICE=cuda;ZOO_CUDA_LIBRARY=$<TARGET_FILE:zoo_cuda_emulated>")
+    zoo_cuda_test(cuda ${name} zoo_cuda_emulated)
+    if(TARGET zoo_cuda_races)
+        zoo_cuda_test(races ${name} zoo_cuda_races ZOO_TEST_ONCE=1)
+    endif()
 endforeach()
 foreach(model ${ZOO_MODELS})
     file(GLOB tests CONFIGURE_DEPENDS ${PROJECT_SOURCE_DIR}/models/${model}/tests/test_*.c)

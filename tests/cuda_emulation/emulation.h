@@ -15,13 +15,11 @@ struct dim3 {
     }
 };
 
-/* The running thread: what threadIdx and its like stand for. NULL outside of a kernel. */
-struct EmulatedThread {
-    uint3 thread_index, block_index;
-    dim3 block_size, grid_size;
-    unsigned lane; /* in its warp */
-};
-extern EmulatedThread *emulated_thread;
+/* threadIdx and its like, of the running thread. They stay the same as long as it runs. */
+__attribute__((const)) uint3 emulated_thread_index(void);
+__attribute__((const)) uint3 emulated_block_index(void);
+__attribute__((const)) dim3 emulated_block_size(void);
+__attribute__((const)) dim3 emulated_grid_size(void);
 
 struct EmulatedLaunch {
     const char *kernel, *file;

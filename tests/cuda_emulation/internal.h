@@ -2,10 +2,20 @@
 #pragma once
 #include "tests/cuda_emulation/emulation.h"
 
+/* The running thread; NULL outside of a kernel. */
+struct EmulatedThread {
+    uint3 thread_index, block_index;
+    unsigned lane; /* in its warp */
+};
+extern EmulatedThread *emulated_thread;
+int emulated_thread_number(void); /* in its block */
+
 struct EmulatedBlockState {
     const EmulatedLaunch *launch;
     int threads;
     char *shared; /* dynamic, launch->shared_bytes of it */
+    char *stack;  /* of the running thread */
+    size_t stack_bytes;
 };
 extern EmulatedBlockState emulated_block;
 

@@ -85,6 +85,26 @@ void emulated_fail(const char *format, ...)
     _Exit(1);
 }
 
+uint3 emulated_thread_index(void)
+{
+    return emulated_thread->thread_index;
+}
+
+uint3 emulated_block_index(void)
+{
+    return emulated_thread->block_index;
+}
+
+dim3 emulated_block_size(void)
+{
+    return emulated_block.launch->block;
+}
+
+dim3 emulated_grid_size(void)
+{
+    return emulated_block.launch->grid;
+}
+
 static Thread *current(void)
 {
     return (Thread *)emulated_thread;
@@ -93,6 +113,11 @@ static Thread *current(void)
 static int thread_number(const Thread *t)
 {
     return (int)(t - threads);
+}
+
+int emulated_thread_number(void)
+{
+    return thread_number(current());
 }
 
 /* ---- Turns */
@@ -125,6 +150,8 @@ static void turn(Thread *t)
         fiber_start(t->fiber, thread_main);
     }
     emulated_thread = &t->seen;
+    emulated_block.stack = t->fiber->stack;
+    emulated_block.stack_bytes = t->fiber->stack_bytes;
     fiber_switch(&host, t->fiber, false);
     emulated_thread = NULL;
     if (t->state == RETURNED) {
@@ -280,11 +307,8 @@ static void run_block(uint3 index, bool forward)
     for (int i = 0; i < emulated_block.threads; i++) {
         unsigned n = (unsigned)i;
         threads[i].state = READY;
-        threads[i].seen = {{n % l->block.x, n / l->block.x % l->block.y, n / l->block.x / l->block.y},
-                           index,
-                           l->block,
-                           l->grid,
-                           n % WARP_LANES};
+        threads[i].seen = {
+            {n % l->block.x, n / l->block.x % l->block.y, n / l->block.x / l->block.y}, index, n % WARP_LANES};
     }
     /* Lanes that the last warp lacks never come. */
     if (emulated_block.threads % WARP_LANES)
@@ -310,6 +334,7 @@ static void check_sizes(const EmulatedLaunch *l)
 static void run_grid(const EmulatedLaunch *l)
 {
     bool forward = launches++ % 2 == 0;
+    race_launch_begins();
     uint64_t blocks = (uint64_t)l->grid.x * l->grid.y * l->grid.z;
     for (uint64_t i = 0; i < blocks; i++) {
         uint64_t n = forward ? i : blocks - 1 - i;
@@ -331,7 +356,9 @@ void emulated_launch(EmulatedLaunch launch, void (*call)(const void *), const vo
         return;
     emulated_lock();
     DeviceMemoryOpen open;
-    emulated_block = {&launch, (int)(launch.block.x * launch.block.y * launch.block.z), NULL};
+    emulated_block = {};
+    emulated_block.launch = &launch;
+    emulated_block.threads = (int)(launch.block.x * launch.block.y * launch.block.z);
     check_sizes(&launch);
     void *shared;
     if (posix_memalign(&shared, 128, launch.shared_bytes ? launch.shared_bytes : 1))

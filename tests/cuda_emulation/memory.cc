@@ -77,24 +77,39 @@ static void make_region(void)
     if (region == MAP_FAILED)
         emulated_fail("no addresses for device memory");
     madvise(region, region_bytes, MADV_HUGEPAGE);
-    struct sigaction action = {};
+}
+
+/* Anew for each launch and copy: cmocka takes the signal for itself at the beginning of every test. */
+static void watch_faults(void)
+{
+    struct sigaction action = {}, old;
     action.sa_sigaction = on_fault;
     action.sa_flags = SA_SIGINFO | SA_ONSTACK;
-    sigaction(SIGSEGV, &action, &before);
+    sigaction(SIGSEGV, &action, &old);
+    if (!(old.sa_flags & SA_SIGINFO) || old.sa_sigaction != on_fault)
+        before = old;
+}
+
+static void protect(void)
+{
+    if (used > 0)
+        mprotect(region, used, opened ? PROT_READ | PROT_WRITE : PROT_NONE);
 }
 
 void device_memory_open(void)
 {
     std::lock_guard<std::recursive_mutex> hold(guard);
-    if (opened++ == 0 && used > 0)
-        mprotect(region, used, PROT_READ | PROT_WRITE);
+    if (opened++ > 0)
+        return;
+    watch_faults();
+    protect();
 }
 
 void device_memory_close(void)
 {
     std::lock_guard<std::recursive_mutex> hold(guard);
-    if (--opened == 0 && used > 0)
-        mprotect(region, used, PROT_NONE);
+    if (--opened == 0)
+        protect();
 }
 
 /* The first free place that is large enough, or new pages. A grain between two allocations belongs to nobody. */
@@ -124,10 +139,7 @@ cudaError_t cudaMalloc(void **memory, size_t bytes)
     size_t at = find_place(place);
     taken[at] = bytes;
     *memory = region + at;
-    if (opened)
-        mprotect(region, used, PROT_READ | PROT_WRITE);
-    else
-        mprotect(region, used, PROT_NONE);
+    protect();
     __asan_poison_memory_region(region + at, place);
     __asan_unpoison_memory_region(region + at, bytes);
     return cudaSuccess;

@@ -26,10 +26,10 @@
 #define __shared__ static
 #endif
 
-#define threadIdx (emulated_thread->thread_index)
-#define blockIdx (emulated_thread->block_index)
-#define blockDim (emulated_thread->block_size)
-#define gridDim (emulated_thread->grid_size)
+#define threadIdx (emulated_thread_index())
+#define blockIdx (emulated_block_index())
+#define blockDim (emulated_block_size())
+#define gridDim (emulated_grid_size())
 #define warpSize 32
 
 #define __syncthreads() ((void)emulated_block_barrier(0, __FILE__, __LINE__))
