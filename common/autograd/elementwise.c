@@ -280,6 +280,14 @@ Tensor *add_rows(Tape *t, Tensor *x, Tensor *table)
     return y;
 }
 
+Tensor *constant(Tape *t, Shape shape, float value)
+{
+    OP_BEGIN(t, "constant", NULL);
+    Tensor *y = tensor_make(t, F32, shape);
+    KERNEL(t, elementwise, fill, tensor_count(y), value, y->data);
+    return y;
+}
+
 /* ---- Sums */
 
 typedef struct SumArgs {

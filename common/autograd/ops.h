@@ -19,6 +19,8 @@ Tensor *convert(Tape *t, Tensor *x, DType type); /* F32 or BF16, rounded to near
 Tensor *tokens_from_map(Tape *t, Tensor *x);     /* [B,C,H,W] -> [B,HW,C]; free after a convolution */
 Tensor *map_from_tokens(Tape *t, Tensor *x, int64_t height, int64_t width); /* [B,HW,C] -> [B,C,H,W]; free */
 
+Tensor *constant(Tape *t, Shape shape, float value); /* without gradient */
+
 /* ---- Elementwise; a and b have one shape */
 Tensor *add(Tape *t, Tensor *a, Tensor *b);
 Tensor *subtract(Tape *t, Tensor *a, Tensor *b);

@@ -65,6 +65,29 @@ void sampling_top_p(float *logits, int64_t n, double p)
     mem_free(all);
 }
 
+float sampling_kth_largest(const float *logits, int64_t n, int64_t k)
+{
+    Candidate *all = ranked(logits, n);
+    float value = logits[all[MIN(k, n) - 1].index];
+    mem_free(all);
+    return value;
+}
+
+void sampling_lower(float *logits, int64_t n, float threshold, float low)
+{
+    for (int64_t i = 0; i < n; i++)
+        logits[i] = logits[i] <= threshold ? low : logits[i];
+}
+
+void sampling_softmax(float *logits, int64_t n, double temperature)
+{
+    double largest = (double)logits[sampling_largest(logits, n)] / temperature, sum = 0;
+    for (int64_t i = 0; i < n; i++)
+        sum += exp((double)logits[i] / temperature - largest);
+    for (int64_t i = 0; i < n; i++)
+        logits[i] = (float)(exp((double)logits[i] / temperature - largest) / sum);
+}
+
 int64_t sampling_draw(const float *logits, int64_t n, double temperature, double u)
 {
     int64_t best = sampling_largest(logits, n), last = best;

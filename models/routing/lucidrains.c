@@ -1,8 +1,7 @@
 #include "models/routing/lucidrains_layers.h"
 
 #include "common/base/memory.h"
-
-#include <math.h>
+#include "common/nn/init.h"
 
 static const float EPS = 1e-5f;
 
@@ -17,19 +16,6 @@ struct Lucidrains {
 };
 
 /* ---- Parameters */
-
-/* x [P,d] = [sin p f | cos p f] with f_i = 10000^(-2i/d) */
-static void sinusoids(Random *random, Shape shape, float *x)
-{
-    (void)random;
-    int64_t width = shape.dim[1], half = width / 2;
-    for (int64_t p = 0; p < shape.dim[0]; p++)
-        for (int64_t i = 0; i < half; i++) {
-            float angle = (float)p / powf(10000.0f, (float)(2 * i) / (float)width);
-            x[p * width + i] = sinf(angle);
-            x[p * width + half + i] = cosf(angle);
-        }
-}
 
 static void add_output(Params *p, const LucidrainsConfig *c, Lucidrains *m)
 {
@@ -74,7 +60,7 @@ Lucidrains *lucidrains_new(const LucidrainsConfig *c, Params *p)
     m->longest = c->max_seq_len;
     m->multiple = lucidrains_block(c);
     m->sinu_pos_emb = params_add_buffer(p, "sinu_pos_emb.emb", SHAPE(c->max_seq_len, c->dim_head), INIT_ZEROS);
-    params_init_function(p, m->sinu_pos_emb, sinusoids);
+    params_init_function(p, m->sinu_pos_emb, init_sinusoids);
     m->token_emb = params_add(p, "token_emb.weight", SHAPE(c->num_tokens, c->emb_dim), (Init){INIT_NORMAL, 0.02});
     params_enter(p, projects ? "routing_transformer.fn.layers" : "routing_transformer.layers");
     m->layers = layer_stack_new(p, c);

@@ -2,22 +2,12 @@
 
 #include "common/attention/routed.h"
 #include "common/attention/windowed.h"
-#include "common/base/memory.h"
-
-#include <math.h>
+#include "common/nn/init.h"
 
 static const float NORM_EPS = 1e-12f, MEAN_EPS = 1e-5f;
 static const float OWN_SCORE = -5e4f; /* of a key that is the query itself */
 
 /* ---- Local heads */
-
-/* x [c] = 10000^(-i/c) */
-static void frequencies(Random *random, Shape shape, float *x)
-{
-    (void)random;
-    for (int64_t i = 0; i < shape.dim[0]; i++)
-        x[i] = 1.0f / powf(10000.0f, (float)i / (float)shape.dim[0]);
-}
 
 LocalHeads local_heads_new(Params *p, int64_t window, int64_t back, int64_t forward, bool causal, int64_t rotary_width)
 {
@@ -28,7 +18,7 @@ LocalHeads local_heads_new(Params *p, int64_t window, int64_t back, int64_t forw
                     .site = random_site(params_name(p, "dropout"))};
     if (rotary_width) {
         l.inv_freq = params_add_buffer(p, "rel_pos.inv_freq", SHAPE(rotary_width / 2), INIT_ZEROS);
-        params_init_function(p, l.inv_freq, frequencies);
+        params_init_function(p, l.inv_freq, init_frequencies);
     }
     return l;
 }

@@ -5,10 +5,9 @@
 
 #include <math.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 
-enum { MOST_NORMS = 4 }; /* of one sequence of letters */
+enum { MOST_NORMS = 4, MOST_CHANNELS = 16 }; /* of one sequence of letters; of an image */
 
 /* "dan": dropout, add, norm, in that order. The scope's name is counted by the caller. */
 typedef struct Sequence {
@@ -196,14 +195,6 @@ static Tensor *layer(Tape *t, const Layer *l, Tensor *x, int64_t known, Cache *p
     return x;
 }
 
-/* Tokens as the host sees them; mem_free them. */
-static int64_t *read_tokens(Tape *t, const Tensor *tokens)
-{
-    int64_t *ids = mem_new((size_t)tensor_count(tokens) * sizeof *ids);
-    tensor_read(t, tokens, ids);
-    return ids;
-}
-
 Tensor *official_shift(Tape *t, Tensor *targets)
 {
     return shift(t, targets, targets->shape.rank - 1, 1);
@@ -215,7 +206,8 @@ static Tensor *drop_targets(Tape *t, const Official *m, Tensor *tokens)
     double rate = m->config.target_dropout;
     if (!tape_training(t) || rate <= 0)
         return tokens;
-    int64_t *ids = read_tokens(t, tokens);
+    int64_t *ids = mem_new((size_t)tensor_count(tokens) * sizeof *ids);
+    tensor_read(t, tokens, ids);
     Random r = {.draw = tape_draw(t, m->target_site)};
     for (int64_t i = 0; i < tensor_count(tokens); i++)
         ids[i] = random_uniform(&r) < rate ? 0 : ids[i];
@@ -247,15 +239,17 @@ static Tensor *embed_image(Tape *t, const Official *m, Tensor *tokens)
 {
     const OfficialConfig *c = &m->config;
     int64_t channels = c->num_channels, high = c->frame_height, wide = c->frame_width, width = c->hidden_size;
-    int64_t *ids = read_tokens(t, tokens);
-    for (int64_t i = 0; i < tensor_count(tokens); i++)
-        ids[i] += i % channels * c->vocab_size;
-    Tensor *x = scale(t, embedding(t, m->embedding, tensor_from(t, I64, tokens->shape, ids)), sqrtf((float)width));
-    mem_free(ids);
-    Tensor *positions = add(t, pixel_positions(t, m->positions[0], high * wide, wide, high),
-                            pixel_positions(t, m->positions[1], high * wide, 1, wide)); /* [H W,C D] */
+    int64_t batch = tokens->shape.dim[0], pixels = high * wide;
+    Tensor *values = reshape(t, tokens, SHAPE(batch * pixels, channels)), *parts[MOST_CHANNELS];
+    for (int64_t i = 0; i < channels; i++)
+        parts[i] =
+            embedding(t, narrow(t, m->embedding, 0, i * c->vocab_size, c->vocab_size), narrow(t, values, 1, i, 1));
+    Tensor *x = reshape(t, concat(t, 1, (int)channels, parts), SHAPE(batch, pixels * channels, width)); /* [B,S,D] */
+    x = scale(t, x, sqrtf((float)width));
+    Tensor *positions = add(t, pixel_positions(t, m->positions[0], pixels, wide, high),
+                            pixel_positions(t, m->positions[1], pixels, 1, wide)); /* [H W,C D] */
     positions = scale(t, positions, sqrtf((float)(channels * width)));
-    return add_rows(t, x, reshape(t, positions, SHAPE(1, high * wide * channels, width)));
+    return add_rows(t, x, reshape(t, positions, SHAPE(1, pixels * channels, width)));
 }
 
 /* Through all layers; past: a cache each, or NULL. */
@@ -280,7 +274,7 @@ Tensor *official_forward(Tape *t, Official *m, Tensor *shifted, int64_t known, T
     Scope s = scope_open(t);
     Tensor *logits = predict(t, m, decode(t, m, shifted, known, NULL, &loss));
     if (!loss)
-        loss = tensor_from(t, F32, (Shape){0}, &(float){0});
+        loss = constant(t, (Shape){0}, 0);
     Tensor *kept[] = {logits, loss};
     scope_close_n(t, s, kept, 2);
     if (aux)
@@ -343,36 +337,14 @@ Tensor *official_weight_loss(Tape *t, const Official *m, Params *params)
     return sum;
 }
 
-static int descending(const void *left, const void *right)
-{
-    float a = *(const float *)left, b = *(const float *)right;
-    return (a < b) - (a > b);
-}
-
 /* All logits up to the smallest of the k largest of any row, that one too, become -1e9: the authors take one threshold for
  * the whole batch, and <=. */
 static void keep_top(float *logits, int64_t rows, int64_t n, int64_t k)
 {
-    float threshold = INFINITY, *sorted = mem_new((size_t)n * sizeof *sorted);
-    for (int64_t r = 0; r < rows; r++) {
-        memcpy(sorted, logits + r * n, (size_t)n * sizeof *sorted);
-        qsort(sorted, (size_t)n, sizeof *sorted, descending);
-        threshold = fminf(threshold, sorted[MIN(k, n) - 1]);
-    }
-    for (int64_t i = 0; i < rows * n; i++)
-        logits[i] = logits[i] <= threshold ? -1e9f : logits[i];
-    mem_free(sorted);
-}
-
-static void softmax_row(float *x, int64_t n, double temperature)
-{
-    double largest = -INFINITY, sum = 0;
-    for (int64_t i = 0; i < n; i++)
-        largest = fmax(largest, (double)x[i] / temperature);
-    for (int64_t i = 0; i < n; i++)
-        sum += exp((double)x[i] / temperature - largest);
-    for (int64_t i = 0; i < n; i++)
-        x[i] = (float)(exp((double)x[i] / temperature - largest) / sum);
+    float threshold = INFINITY;
+    for (int64_t r = 0; r < rows; r++)
+        threshold = fminf(threshold, sampling_kth_largest(logits + r * n, n, k));
+    sampling_lower(logits, rows * n, threshold, -1e9f);
 }
 
 void official_filter(const OfficialConfig *c, float *logits, int64_t rows, int64_t n)
@@ -381,6 +353,6 @@ void official_filter(const OfficialConfig *c, float *logits, int64_t rows, int64
         keep_top(logits, rows, n, c->sampling_keep_top_k);
     for (int64_t r = 0; r < rows; r++) {
         sampling_top_p(logits + r * n, n, c->nucleus_sampling);
-        softmax_row(logits + r * n, n, c->sampling_temp);
+        sampling_softmax(logits + r * n, n, c->sampling_temp);
     }
 }

@@ -107,19 +107,14 @@ static Tensor *local_heads(Tape *t, const OfficialAttention *a, Tensor *q, Tenso
     return past ? windowed_extend(t, &w, past, q, k, v) : windowed_attention(t, &w, q, k, v);
 }
 
-/* The scores [B,h,S,K] of blank rows become so low that any other is chosen first. */
+/* The scores [B,h,S,K] of blank rows are so low that any other is chosen first. */
 static Tensor *hide_blanks(Tape *t, Tensor *scores, int64_t known)
 {
     const int64_t *n = scores->shape.dim;
     if (known >= n[2])
         return scores;
-    float *low = mem_new((size_t)(n[2] * n[3]) * sizeof *low);
-    for (int64_t i = known * n[3]; i < n[2] * n[3]; i++)
-        low[i] = -1e9f;
-    Tensor *table = tensor_from(t, F32, SHAPE(1, n[2], n[3]), low);
-    mem_free(low);
-    Shape shape = scores->shape;
-    return reshape(t, add_rows(t, reshape(t, scores, SHAPE(n[0] * n[1], n[2], n[3])), table), shape);
+    Tensor *blank = constant(t, SHAPE(n[0], n[1], n[2] - known, n[3]), -1e9f);
+    return concat2(t, 2, narrow(t, scores, 2, 0, known), blank);
 }
 
 /* How well each token suits each group: [B,S,h,d] -> [B,h,S,K]; what that costs is added to *loss. */

@@ -1,26 +1,8 @@
 #include "models/routing/official_clusters.h"
 
-#include "common/attention/kmeans.h"
-
-#include <math.h>
-#include <string.h>
+#include "common/nn/init.h"
 
 enum { SIDES = 2 };
-
-/* Rows of normal draws, each with mean 0 and variance 1: LN0(N(0,1)). */
-static void fill_standardized(Random *r, Shape shape, float *x)
-{
-    int64_t width = shape.dim[shape.rank - 1], count = shape_count(shape);
-    for (int64_t at = 0; at < count; at += width) {
-        double mean = 0, variance = 0;
-        for (int64_t i = 0; i < width; i++)
-            mean += (double)(x[at + i] = (float)random_normal(r)) / (double)width;
-        for (int64_t i = 0; i < width; i++)
-            variance += ((double)x[at + i] - mean) * ((double)x[at + i] - mean) / (double)width;
-        for (int64_t i = 0; i < width; i++)
-            x[at + i] = (float)(((double)x[at + i] - mean) / sqrt(variance + 1e-6));
-    }
-}
 
 Clusters *clusters_new(Params *p, const OfficialConfig *config, int64_t heads, int64_t width)
 {
@@ -32,7 +14,7 @@ Clusters *clusters_new(Params *p, const OfficialConfig *config, int64_t heads, i
                     .decay = (float)config->decay};
     Shape shape = SHAPE(heads, c->count, width);
     c->means = params_add(p, "means", shape, INIT_ZEROS);
-    params_init_function(p, c->means, fill_standardized);
+    params_init_function(p, c->means, init_standardized);
     if (!config->ema)
         return c;
     c->ema_count = params_add_buffer(p, "ema_count", SHAPE(heads, c->count), INIT_ZEROS);
@@ -99,41 +81,12 @@ void clusters_update(Tape *t, Clusters *c)
 
 /* ---- In place of clusters */
 
-/* Gram-Schmidt over vectors of `length` values that lie `step` apart, `count` vectors `next` apart. */
-static void orthonormalize(float *x, int64_t count, int64_t next, int64_t length, int64_t step)
-{
-    for (int64_t v = 0; v < count; v++) {
-        float *vector = x + v * next;
-        for (int64_t before = 0; before <= v; before++) {
-            float *other = x + before * next;
-            double dot = 0;
-            for (int64_t i = 0; i < length; i++)
-                dot += (double)vector[i * step] * (double)other[i * step];
-            for (int64_t i = 0; i < length; i++)
-                vector[i * step] = (float)(before < v ? (double)vector[i * step] - dot * (double)other[i * step]
-                                                      : (double)vector[i * step] / sqrt(dot));
-        }
-    }
-}
-
-/* All rows of [h,bits,d] orthonormal, or where they are too many the columns. */
-static void fill_orthogonal(Random *r, Shape shape, float *x)
-{
-    int64_t count = shape_count(shape), cols = shape.dim[shape.rank - 1], rows = cols ? count / cols : 0;
-    for (int64_t i = 0; i < count; i++)
-        x[i] = (float)random_normal(r);
-    if (rows <= cols)
-        orthonormalize(x, rows, cols, cols, 1);
-    else
-        orthonormalize(x, cols, 1, rows, cols);
-}
-
 Hashing hashing_new(Params *p, int64_t heads, int64_t count, int64_t width)
 {
     int64_t bits = 0;
     while ((int64_t)2 << bits <= count)
         bits++;
     Hashing hash = {.directions = params_add_buffer(p, "projection_tensors", SHAPE(heads, bits, width), INIT_ZEROS)};
-    params_init_function(p, hash.directions, fill_orthogonal);
+    params_init_function(p, hash.directions, init_orthogonal);
     return hash;
 }

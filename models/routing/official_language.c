@@ -1,8 +1,6 @@
 /* Variant A as a language model is trained and asked for text (common/hosts/language_model). */
 #include "models/routing/routing.h"
 
-#include <string.h>
-
 Tensor *official_language(Tape *t, Official *m, Tensor *ids, Tensor **aux)
 {
     Scope s = scope_open(t);
@@ -17,19 +15,10 @@ Tensor *official_language(Tape *t, Official *m, Tensor *ids, Tensor **aux)
 static Tensor *blocks_of(Tape *t, const Official *m, Tensor *ids, int64_t *known)
 {
     const OfficialConfig *c = official_settings(m);
-    int64_t batch = ids->shape.dim[0], n = ids->shape.dim[1], block = c->query_shape[0];
-    int64_t first = MAX(n + 1 - c->max_target_length, 0), length = (n + 1 - first + block - 1) / block * block;
-    int64_t *given = mem_new((size_t)(batch * n) * sizeof *given);
-    int64_t *rows = mem_new((size_t)(batch * length) * sizeof *rows);
-    tensor_read(t, ids, given);
-    *known = n + 1 - first;
-    for (int64_t b = 0; b < batch; b++)
-        for (int64_t i = MAX(1 - first, 0); i < *known; i++)
-            rows[b * length + i] = given[b * n + first + i - 1];
-    Tensor *shifted = tensor_from(t, I64, SHAPE(batch, length), rows);
-    mem_free(given);
-    mem_free(rows);
-    return shifted;
+    int64_t n = ids->shape.dim[1], block = c->query_shape[0];
+    *known = MIN(n + 1, c->max_target_length);
+    Tensor *rows = *known == n + 1 ? pad(t, ids, 1, 1, 0) : narrow(t, ids, 1, n - *known, *known);
+    return pad(t, rows, 1, 0, (block - *known % block) % block);
 }
 
 Tensor *official_next(Tape *t, Official *m, Tensor *ids)

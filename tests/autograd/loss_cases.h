@@ -84,6 +84,17 @@ static Tensor *run_uniform(Tape *t, Tensor *const *in)
     return add(t, in[0], uniform(t, in[0]->shape, 77));
 }
 
+static Tensor *run_constant(Tape *t, Tensor *const *in)
+{
+    return multiply(t, in[0], constant(t, in[0]->shape, -2.5f));
+}
+
+static void times_the_constant(const Values *in, double *y)
+{
+    for (int64_t i = 0; i < shape_count(in->shape); i++)
+        y[i] = in->x[i] * -2.5;
+}
+
 static Tensor *run_drop_path(Tape *t, Tensor *const *in)
 {
     return drop_path(t, in[0], 0.4f, 77);
@@ -105,4 +116,5 @@ static const OpCase loss_cases[] = {
     {.op = "dropout", .variant = "replayed", .in = {X}, .run = run_replayed_dropout, .reference = every_third_dropped},
     {.op = "drop_path", .in = {X}, .run = run_drop_path},
     {.op = "uniform", .in = {X}, .run = run_uniform},
+    {.op = "constant", .in = {X}, .run = run_constant, .reference = times_the_constant},
 };

@@ -100,6 +100,21 @@ static void frequencies_follow_the_temperature(void **state)
         assert_true(fabs(counts[i] / (double)draws - expected[i] / sum) < 0.015);
 }
 
+static void thresholds_and_probabilities(void **state)
+{
+    (void)state;
+    float logits[N];
+    fill(logits);
+    const int order[N] = {1, 4, 2, 0, 3};
+    for (int k = 1; k <= N + 2; k++)
+        assert_true(sampling_kth_largest(logits, N, k) == logits[order[k < N ? k - 1 : N - 1]]);
+    sampling_lower(logits, N, logits[2], -50);
+    assert_true(logits[0] == -50 && logits[2] == -50 && logits[3] == -50 && logits[1] > logits[4] && logits[4] > 0);
+    fill(logits);
+    sampling_softmax(logits, N, 0.5); /* the squares of the probabilities, which add up to 0.285 */
+    assert_true(fabs((double)logits[1] - 0.16 / 0.285) < 1e-6 && fabs((double)logits[3] - 0.0025 / 0.285) < 1e-6);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -107,6 +122,7 @@ int main(void)
         cmocka_unit_test(top_p_keeps_while_the_sum_before_is_within_p),
         cmocka_unit_test(a_draw_is_the_first_whose_cumulated_probability_exceeds_u),
         cmocka_unit_test(frequencies_follow_the_temperature),
+        cmocka_unit_test(thresholds_and_probabilities),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
