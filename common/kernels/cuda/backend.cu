@@ -65,5 +65,8 @@ const Backend *zoo_cuda_backend(Error *e)
     backend.memory = cuda_memory;
     backend.norm = cuda_norm;
     backend.elementwise = cuda_elementwise;
+    backend.loss = cuda_loss;
+    backend.noise = cuda_noise;
+    backend.optimizer = cuda_optimizer;
     return &backend;
 }

@@ -10,6 +10,19 @@ DEVICE int lane_index(void) /* blocks are one-dimensional, or their x is a multi
     return (int)(threadIdx.x % WARP);
 }
 
+/* Ends the process, by what the next call to CUDA returns, where a caller gave a kernel what it may not: an index outside of its
+ * table. */
+DEVICE void device_contract(bool holds)
+{
+#ifdef ZOO_CUDA_EMULATED
+    if (!holds)
+        emulated_fail("a broken contract");
+#else
+    if (!holds)
+        __trap();
+#endif
+}
+
 /* Sums over the warp in a fixed order, the same bits in every lane. All lanes must be there. */
 DEVICE float warp_sum(float x)
 {

@@ -1,7 +1,7 @@
 /* Sums over rows and over columns, in chunks cut by size whose partial sums are added in order. */
 #include "common/kernels/cuda/elementwise.cuh"
 #include "common/kernels/cuda/map.cuh"
-#include "common/kernels/cuda/ptx.cuh"
+#include "common/kernels/cuda/team.cuh"
 
 /* ---- Over rows: blocks of WARP columns and PHASES rows at a time; where those are few, the rows are cut into chunks. */
 
@@ -100,9 +100,7 @@ void cuda_sum_rows(const Exec *exec, int64_t rows, int64_t cols, Rows x, int64_t
     LAUNCH(add_chunks, g.grid, g.block, 0, exec, period * cols, s.chunks, (const float *)exec->scratch, add, sums);
 }
 
-/* ---- Over columns: a warp has a row, or, where rows are few and long, a block has one. */
-
-enum { WARPS = 8, LONG = 4096, FEW = 1024 };
+/* ---- Over columns */
 
 typedef struct SumColumns {
     int64_t rows, cols;
@@ -111,34 +109,19 @@ typedef struct SumColumns {
     float *sums;
 } SumColumns;
 
-/* The part of row r that `workers` threads sum, of which this is number `index`. */
-template <int N> DEVICE float row_part(const SumColumns &s, int64_t r, int index, int workers)
+template <typename Team, int N> __global__ void sum_columns_rows(SumColumns s)
 {
-    float sum[N] = {};
-    for (int64_t c = (int64_t)index * N; c < s.cols; c += (int64_t)workers * N) {
-        Floats<N> x = rows_load<N>(s.x, r, c), by = s.by.data ? rows_load<N>(s.by, r, c) : floats_of<N>(1);
+    for (int64_t r = Team::first_row(); r < s.rows; r += Team::row_step()) {
+        float sums[N] = {}, sum = 0;
+        for (int64_t c = Team::index() * N; c < s.cols; c += Team::size() * N) {
+            Floats<N> x = rows_load<N>(s.x, r, c), by = s.by.data ? rows_load<N>(s.by, r, c) : floats_of<N>(1);
+            for (int i = 0; i < N; i++)
+                sums[i] += x.at[i] * by.at[i];
+        }
         for (int i = 0; i < N; i++)
-            sum[i] += x.at[i] * by.at[i];
-    }
-    for (int i = 1; i < N; i++)
-        sum[0] += sum[i];
-    return sum[0];
-}
-
-template <int N> __global__ void sum_short_rows(SumColumns s)
-{
-    for (int64_t r = (int64_t)blockIdx.x * WARPS + threadIdx.x / WARP; r < s.rows; r += (int64_t)gridDim.x * WARPS) {
-        float sum = warp_sum(row_part<N>(s, r, lane_index(), WARP));
-        if (lane_index() == 0)
-            s.sums[r] = s.add ? s.sums[r] + sum : sum;
-    }
-}
-
-template <int N> __global__ void sum_long_rows(SumColumns s)
-{
-    for (int64_t r = blockIdx.x; r < s.rows; r += gridDim.x) {
-        float sum = block_sum(row_part<N>(s, r, (int)threadIdx.x, (int)blockDim.x));
-        if (threadIdx.x == 0)
+            sum += sums[i];
+        sum = Team::sum(sum);
+        if (Team::index() == 0)
             s.sums[r] = s.add ? s.sums[r] + sum : sum;
     }
 }
@@ -147,17 +130,7 @@ static void run_columns(const Exec *exec, SumColumns s, const char *kernel)
 {
     rows_check(s.x, kernel);
     rows_check(s.by, kernel);
-    int width = ROWS_WIDTH(s.cols, s.x, s.by);
-    bool by_block = s.cols >= LONG && s.rows <= FEW;
-    unsigned grid = grid_for(by_block ? s.rows : blocks_for(s.rows, WARPS));
-    if (by_block && width == 4)
-        LAUNCH(sum_long_rows<4>, grid, 1024, 0, exec, s);
-    else if (by_block)
-        LAUNCH(sum_long_rows<1>, grid, 1024, 0, exec, s);
-    else if (width == 4)
-        LAUNCH(sum_short_rows<4>, grid, WARPS * WARP, 0, exec, s);
-    else
-        LAUNCH(sum_short_rows<1>, grid, WARPS * WARP, 0, exec, s);
+    LAUNCH_TEAMS(sum_columns_rows, s.rows, s.cols, ROWS_WIDTH(s.cols, s.x, s.by), exec, s);
 }
 
 void cuda_sum_columns(const Exec *exec, int64_t rows, int64_t cols, Rows x, bool add, float *sums)
