@@ -392,7 +392,7 @@ float *params_flat_gradients(Params *p)
 void params_zero_gradients(Params *p)
 {
     for (size_t i = 0; i < p->list.count; i++)
-        p->list.items[i]->state.touched = false;
+        p->list.items[i]->state.touched = p->list.items[i]->state.summed = false;
 }
 
 void params_written(Params *p)
