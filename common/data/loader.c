@@ -94,7 +94,24 @@ static int begin_batch(void *own, int number, int64_t epoch, int64_t step)
     batch->random = random_at(l->options.seed, STREAM_DATA, random_site("batch"), (uint32_t)(epoch * l->steps + step));
     for (int r = 0; r < batch->rows; r++)
         batch->indices[r] = l->order[position_of(l, step, rows, r)];
+    for (int r = 0; batch->place && r < batch->rows; r++)
+        batch->place[r] = order_batch_row(rows, l->options.rank, l->options.ranks, r);
     return batch->rows;
+}
+
+static bool shares_are_pairs(const LoaderOptions *o, Error *e)
+{
+    const OrderOptions order = {o->dataset->count, o->shuffle, o->repeats, o->seed};
+    int64_t last = order_length(&order) % o->batch_size, pairs = 2 * (int64_t)o->ranks;
+    if (o->batch_size % pairs)
+        return error_set(e,
+                         "train.batch_size is %d, expected a multiple of %lld for %d ranks: each takes pairs of rows",
+                         o->batch_size, (long long)pairs, o->ranks);
+    return o->drop_last || last % pairs == 0 ||
+           error_set(e,
+                     "the last batch of an epoch has %lld samples, expected a multiple of %lld for %d ranks: use "
+                     "train.drop_last=yes",
+                     (long long)last, (long long)pairs, o->ranks);
 }
 
 static bool options_make_batches(const LoaderOptions *o, Error *e)
@@ -102,9 +119,8 @@ static bool options_make_batches(const LoaderOptions *o, Error *e)
     const Dataset *d = o->dataset;
     if (o->batch_size < 1)
         return error_set(e, "batch size %d, expected at least 1", o->batch_size);
-    if (o->ranks > 1 && o->batch_size % (2 * o->ranks))
-        return error_set(e, "train.batch_size is %d, expected a multiple of %d for %d ranks: each takes pairs of rows",
-                         o->batch_size, 2 * o->ranks, o->ranks);
+    if (o->ranks > 1 && !shares_are_pairs(o, e))
+        return false;
     if (o->repeats > 1 && d->count < 256)
         return error_set(e, "repeated augmentation makes epochs of multiples of 256 samples, the data set has %lld",
                          (long long)d->count);
@@ -128,6 +144,7 @@ static void slots_new(Loader *l)
             user_fatal("out of memory: a batch of %zu images needs %zu bytes (lower train.batch_size)", rows, bytes);
         slot->batch.labels = mem_new(rows * sizeof *slot->batch.labels);
         slot->batch.indices = mem_new(rows * sizeof *slot->batch.indices);
+        slot->batch.place = l->options.ranks > 1 ? mem_new(rows * sizeof *slot->batch.place) : NULL;
         slot->errors = mem_new(rows * sizeof *slot->errors);
         slot->failed = mem_new(rows * sizeof *slot->failed);
     }
@@ -135,8 +152,8 @@ static void slots_new(Loader *l)
 
 Loader *loader_open(const LoaderOptions *options, Error *e)
 {
-    contract(options->ranks <= 1 || (options->drop_last && options->rank < options->ranks),
-             "loader_open: rank %d of %d", options->rank, options->ranks);
+    contract(options->ranks <= 1 || options->rank < options->ranks, "loader_open: rank %d of %d", options->rank,
+             options->ranks);
     if (!options_make_batches(options, e))
         return NULL;
     Loader *l = mem_new(sizeof *l);
@@ -175,6 +192,7 @@ void loader_close(Loader *l)
         free(slot->batch.images);
         mem_free(slot->batch.labels);
         mem_free(slot->batch.indices);
+        mem_free(slot->batch.place);
         mem_free(slot->errors);
         mem_free(slot->failed);
     }

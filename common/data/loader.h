@@ -14,8 +14,7 @@ typedef struct LoaderOptions {
     Dataset *dataset; /* shared by the loader */
     ImageTransform transform;
     int batch_size;  /* of all ranks together */
-    int rank, ranks; /* this loader makes one share of each batch (order_batch_row), which then is never an incomplete
-                        one; ranks 0 or 1: all of it */
+    int rank, ranks; /* this loader makes one share of each batch (order_batch_row); ranks 0 or 1: all of it */
     bool shuffle, drop_last;
     int repeats; /* repeated augmentation; 0 or 1 is off */
     uint32_t seed;
@@ -33,6 +32,7 @@ typedef struct Batch {
     float *images;      /* [B, C, S, S], 64-byte aligned */
     int64_t *labels;    /* [B] */
     int64_t *indices;   /* [B], in the data set */
+    int64_t *place;     /* [B], in the batch of all ranks; NULL: this is all of it */
     Random random;      /* for draws about the whole batch (mixup) */
     int corrupt;        /* samples that were replaced or left out */
     Error corrupt_line; /* about the first of them */

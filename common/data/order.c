@@ -37,5 +37,7 @@ void order_epoch(const OrderOptions *o, uint32_t epoch, int64_t *permutation, in
 int64_t order_batch_row(int64_t rows, int rank, int ranks, int64_t r)
 {
     int64_t share = rows / ranks, before = rank * (share / 2);
+    if (share % 2)
+        return rank * share + r;
     return r < share / 2 ? before + r : rows - before - share + r;
 }

@@ -24,5 +24,6 @@ int64_t repeated_augmentation(const int64_t *permutation, int64_t n, int repeats
 
 /* Which row of the whole batch is row r of a rank's share. Of `ranks` equal shares, share `rank` has the rows i and
  * rows - 1 - i for i in [rank rows / 2 ranks, (rank + 1) rows / 2 ranks), so that the share reversed pairs a row with the
- * one that the batch reversed pairs it with (mixup). rows is a multiple of 2 ranks, or ranks is 1. */
+ * one that the batch reversed pairs it with (mixup). Where rows is no multiple of 2 ranks, shares are rows that follow each
+ * other; it is one of ranks. */
 int64_t order_batch_row(int64_t rows, int rank, int ranks, int64_t r);

@@ -18,6 +18,22 @@ Random sequence_random(uint32_t seed, int64_t epoch, int64_t place)
     return random_at(seed, STREAM_DATA, (uint32_t)place, (uint32_t)epoch);
 }
 
+/* The place of row r of this rank's share in its part of a batch of `rows` in all, and of that part in the batch. */
+static int64_t place_of(const SequenceLoader *l, int64_t rows, int64_t r, int64_t *part)
+{
+    const SequenceLoaderOptions *o = &l->options;
+    int64_t of_part = rows / o->parts, share = of_part / o->ranks;
+    *part = r / share * of_part;
+    return order_batch_row(of_part, o->rank, o->ranks, r % share);
+}
+
+/* The place of that row in its epoch. */
+static int64_t position_of(const SequenceLoader *l, const SequenceBatch *batch, int64_t r)
+{
+    int64_t part, place = place_of(l, (int64_t)batch->rows * l->options.ranks, r, &part);
+    return batch->step * l->options.batch_size + part + place;
+}
+
 static int begin_batch(void *own, int slot, int64_t epoch, int64_t step)
 {
     SequenceLoader *l = own;
@@ -26,13 +42,18 @@ static int begin_batch(void *own, int slot, int64_t epoch, int64_t step)
         l->order_epoch = epoch;
     }
     SequenceBatch *batch = &l->batches[slot];
-    int64_t first = step * l->options.batch_size;
     batch->epoch = epoch;
     batch->step = step;
-    int64_t left = l->options.sequences->count - first;
-    batch->rows = l->options.sequences->fresh ? l->options.batch_size : (int)MIN((int64_t)l->options.batch_size, left);
-    for (int r = 0; r < batch->rows; r++)
-        batch->indices[r] = l->order ? l->order[first + r] : first + r;
+    int64_t rows = l->options.batch_size, part;
+    if (!l->options.sequences->fresh)
+        rows = MIN(rows, l->options.sequences->count - step * rows);
+    batch->rows = (int)(rows / l->options.ranks);
+    for (int r = 0; r < batch->rows; r++) {
+        int64_t at = position_of(l, batch, r);
+        batch->indices[r] = l->order ? l->order[at] : at;
+        if (batch->place)
+            batch->place[r] = place_of(l, rows, r, &part);
+    }
     return batch->rows;
 }
 
@@ -42,18 +63,19 @@ static void make_row(void *own, int worker, int slot, int r)
     const Sequences *s = l->options.sequences;
     const SequenceBatch *batch = &l->batches[slot];
     (void)worker;
-    Random random = sequence_random(l->options.seed, batch->epoch, batch->step * l->options.batch_size + r);
+    Random random = sequence_random(l->options.seed, batch->epoch, position_of(l, batch, r));
     s->read(s, batch->indices[r], &random, batch->ids + r * s->length, batch->marks + r * s->length);
 }
 
 static void batches_new(SequenceLoader *l)
 {
-    size_t rows = (size_t)l->options.batch_size, ids = rows * (size_t)l->options.sequences->length;
+    size_t rows = (size_t)(l->options.batch_size / l->options.ranks), ids = rows * (size_t)l->options.sequences->length;
     l->batches = mem_new((size_t)l->slot_count * sizeof *l->batches);
     for (int i = 0; i < l->slot_count; i++) {
         l->batches[i].ids = mem_new(ids * sizeof *l->batches->ids);
         l->batches[i].marks = mem_new(ids * sizeof *l->batches->marks);
         l->batches[i].indices = mem_new(rows * sizeof *l->batches->indices);
+        l->batches[i].place = l->options.ranks > 1 ? mem_new(rows * sizeof *l->batches->place) : NULL;
     }
 }
 
@@ -61,12 +83,19 @@ SequenceLoader *sequence_loader_open(const SequenceLoaderOptions *options, Error
 {
     int64_t count = options->sequences->count, batch = options->batch_size;
     bool fresh = options->sequences->fresh;
-    int64_t least = options->drop_last ? batch : 1;
+    int64_t least = options->drop_last ? batch : 1, parts = MAX(options->parts, 1), ranks = MAX(options->ranks, 1);
+    contract(ranks == 1 || (options->drop_last && options->rank < ranks), "sequence_loader_open: rank %d of %lld",
+             options->rank, (long long)ranks);
+    if (batch % (parts * ranks))
+        return error_null(e, "train.batch_size is %lld, expected a multiple of %lld for %lld ranks%s", (long long)batch,
+                          (long long)(parts * ranks), (long long)ranks, parts > 1 ? " and train.accumulate" : "");
     if (!fresh && count < least)
         return error_null(e, "the data makes %lld sequence%s, fewer than a batch of %lld", (long long)count,
                           count == 1 ? "" : "s", (long long)least);
     SequenceLoader *l = mem_new(sizeof *l);
     l->options = *options;
+    l->options.parts = (int)parts;
+    l->options.ranks = (int)ranks;
     l->order_options = (OrderOptions){.count = count, .shuffle = true, .seed = options->seed};
     l->order_epoch = -1;
     if (options->shuffle && !options->sequences->fresh) {
@@ -94,6 +123,7 @@ void sequence_loader_close(SequenceLoader *l)
         mem_free(l->batches[i].ids);
         mem_free(l->batches[i].marks);
         mem_free(l->batches[i].indices);
+        mem_free(l->batches[i].place);
     }
     mem_free(l->batches);
     mem_free(l->permutation);

@@ -4,7 +4,10 @@
 
 typedef struct SequenceLoaderOptions {
     const Sequences *sequences; /* the caller's */
-    int batch_size;
+    int batch_size;             /* of all ranks together */
+    /* This loader makes one share of each batch, or, where a batch goes through the network in `parts`, of each of them
+     * (order_batch_row); ranks, parts 0 or 1: all of it, in one. */
+    int rank, ranks, parts;
     bool shuffle, drop_last; /* shuffle: a new order every epoch, for sequences that are not fresh anyway */
     uint32_t seed;
     int threads;    /* 0: batches are made by whoever asks for them */
@@ -19,6 +22,7 @@ typedef struct SequenceBatch {
     int64_t *ids;     /* [B, L] */
     uint8_t *marks;   /* [B, L], of Mark */
     int64_t *indices; /* [B], of the sequences; of fresh ones the place in the epoch */
+    int64_t *place;   /* [B], in the part of all ranks; NULL: this is all of it */
 } SequenceBatch;
 
 typedef struct SequenceLoader SequenceLoader;
