@@ -471,6 +471,11 @@ Comm *tape_comm(const Tape *t)
     return t->comm;
 }
 
+void tape_use_comm(Tape *t, Comm *comm)
+{
+    t->comm = comm;
+}
+
 RowMap tape_map_rows(Tape *t, RowMap map)
 {
     RowMap before = t->rows;

@@ -91,6 +91,7 @@ PhiloxDraw tape_draw(Tape *t, uint32_t site);
 
 /* The element is that of the whole batch's tensor, whatever part of the batch is here. */
 Comm *tape_comm(const Tape *t);
+void tape_use_comm(Tape *t, Comm *comm); /* NULL: what follows is this rank's alone */
 
 /* Row i of the samples that are here is row place[i] of the whole batch. rows 0: all of it is here. Of a tensor whose first
  * axis is `rows` long, or a multiple (k following rows a sample), the rows are those of the samples; any other belongs to no

@@ -20,6 +20,12 @@ int comm_ranks(const Comm *c)
     return c ? c->transport.ranks : 1;
 }
 
+CommRange comm_range(const Comm *c, int64_t n)
+{
+    int64_t rank = comm_rank(c), ranks = comm_ranks(c);
+    return (CommRange){n * rank / ranks, n * (rank + 1) / ranks};
+}
+
 void comm_close(Comm *c)
 {
     if (!c)

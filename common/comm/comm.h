@@ -21,6 +21,13 @@ void comm_close(Comm *c);
 int comm_rank(const Comm *c);  /* from 0 */
 int comm_ranks(const Comm *c); /* at least 1 */
 
+/* Those of n things that are this rank's: from .. to - 1, as many as every other rank has, or one more. */
+typedef struct CommRange {
+    int64_t from, to;
+} CommRange;
+
+CommRange comm_range(const Comm *c, int64_t n);
+
 /* A rank that waits while *stop is set, and waits longer than it ever had to, gives up: another one has died, and the launcher
  * ends those that are left. Ranks 0 and 1 say last_words; exit code 2. Without this call, ranks wait for ever. */
 void comm_watch(Comm *c, const volatile sig_atomic_t *stop, const char *last_words);

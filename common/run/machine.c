@@ -3,6 +3,7 @@
 #include "common/base/file.h"
 #include "common/base/memory.h"
 #include "common/base/str.h"
+#include "common/comm/launch.h"
 
 #include <math.h>
 #include <sched.h>
@@ -67,16 +68,19 @@ static void read_cpu(Machine *m, const char *architecture)
     mem_free(text);
 }
 
+/* Ranks on one machine that the launcher has bound to no processors share them all. */
 static int usable_cpus(void)
 {
     cpu_set_t set;
-    int count = sched_getaffinity(0, sizeof set, &set) == 0 ? CPU_COUNT(&set) : (int)sysconf(_SC_NPROCESSORS_ONLN);
+    int online = (int)sysconf(_SC_NPROCESSORS_ONLN);
+    int count = sched_getaffinity(0, sizeof set, &set) == 0 ? CPU_COUNT(&set) : online;
+    int sharers = count == online ? launch_describe().local_ranks : 1;
     char *limit = system_file("/sys/fs/cgroup/cpu.max"); /* "quota period" or "max period" */
     double quota, period;
     if (limit && sscanf(limit, "%lf %lf", &quota, &period) == 2 && period > 0)
         count = MIN(count, MAX(1, (int)ceil(quota / period)));
     mem_free(limit);
-    return count;
+    return MAX(1, count / sharers);
 }
 
 static int64_t usable_memory(void)

@@ -3,6 +3,7 @@
 #include "common/base/clock.h"
 #include "common/base/file.h"
 #include "common/base/memory.h"
+#include "common/nn/gradient_sum.h"
 #include "common/run/checkpoint.h"
 #include "common/run/metrics.h"
 #include "common/run/progress.h"
@@ -28,6 +29,9 @@ typedef struct Trainer {
     Task *task;
     Tape *tape;
     const TrainerOptions *options;
+    Comm *comm;
+    GradientSum *sum;
+    bool writes; /* this rank does */
     Standing at;
     Metrics *metrics;
     EventFile *events;
@@ -76,6 +80,8 @@ static void standing_from_bits(Standing *s, const int64_t *bits)
 
 static bool save(Trainer *r, bool best, Error *e)
 {
+    if (!r->writes)
+        return true;
     TensorToWrite state[4];
     int states = optimizer_to_write(r->task->optimizer, state);
     standing_to_bits(&r->at, r->stored);
@@ -136,6 +142,8 @@ static bool write_row(Trainer *r, double lr, const double *figures, Error *e)
     for (int i = 0; i < task->figure_count; i++)
         values[TRAIN_COLUMNS + i] = figures ? figures[i] : NAN;
     memset(r->at.sums, 0, sizeof r->at.sums);
+    if (!r->writes)
+        return true;
     if (!metrics_add(r->metrics, r->at.step, values, e))
         return false;
     for (int i = 0; i < TRAIN_COLUMNS + task->figure_count; i++)
@@ -150,6 +158,8 @@ static bool open_files(Trainer *r, Error *e)
 {
     const char *measure = r->task->measure.name;
     contract(measure, "a task whose steps tell nothing beside their loss");
+    if (!r->writes)
+        return true;
     snprintf(r->measure_tag, sizeof r->measure_tag, "train/%s", measure);
     snprintf(r->measure_column, sizeof r->measure_column, "train_%s", measure);
     const char *columns[TRAIN_COLUMNS + TASK_FIGURES] = {"epoch", "lr", "train_loss", r->measure_column};
@@ -200,11 +210,13 @@ static bool one_step(Trainer *r, int64_t epoch, int64_t step, double *lr, Error 
     double waited = task->waited(task);
     tape_set_step(r->tape, (uint32_t)r->at.step);
     params_zero_gradients(task->params);
+    gradient_sum_begin(r->sum);
     Region before = region_open(r->tape, TRAIN, GRAD);
     bool good = task->train_step(task, r->tape, epoch, &result, e);
     region_close(r->tape, before);
     if (!good)
         return false;
+    gradient_sum_finish(r->sum);
     if (!isfinite(result.loss))
         return error_set(
             e,
@@ -242,19 +254,43 @@ static TrainerEnd loop(Trainer *r, Error *e)
         bool row = (step + 1) * ROWS_AN_EPOCH / task->steps > step * ROWS_AN_EPOCH / task->steps;
         if (last ? !end_of_epoch(r, lr, e) : row && !write_row(r, lr, NULL, e))
             return TRAINER_FAILED;
-        if (!last && (interrupted || clock_seconds() - r->last_save > r->options->save_seconds) && !save(r, false, e))
+        bool stops = comm_any(r->comm, interrupted);
+        if (!last && (stops || clock_seconds() - r->last_save > r->options->save_seconds) && !save(r, false, e))
             return TRAINER_FAILED;
-        if (interrupted)
+        if (stops)
             return TRAINER_INTERRUPTED;
     }
     return TRAINER_DONE;
 }
 
+/* Signals tell this rank to stop, and, where it then waits in vain, that another one has died. */
+static char *watch(const Trainer *r)
+{
+    char *last_words =
+        str_format("another rank has ended, and with it this run; it goes on from its last checkpoint with "
+                   "--resume %s",
+                   r->options->run);
+    catch_signals();
+    comm_watch(r->comm, &interrupted, last_words);
+    return last_words;
+}
+
 TrainerEnd trainer_run(Task *task, Tape *t, const TrainerOptions *options, Error *e)
 {
-    Trainer r = {.task = task, .tape = t, .options = options, .at.best = NAN, .last_save = clock_seconds()};
+    Trainer r = {.task = task,
+                 .tape = t,
+                 .options = options,
+                 .comm = tape_comm(t),
+                 .writes = comm_rank(tape_comm(t)) == 0,
+                 .at.best = NAN,
+                 .last_save = clock_seconds()};
     TrainerEnd end = TRAINER_FAILED;
     bool begins = !options->resume && task->before_training;
+    if (task->rows_local && comm_ranks(r.comm) > 1) {
+        error_set(e, "%d ranks, but this training cannot be split among them: %s", comm_ranks(r.comm),
+                  task->rows_local);
+        return end;
+    }
     if ((!options->resume || resume(&r, e)) && open_files(&r, e) && (!begins || task->before_training(task, t, e))) {
         task->seek(task, r.at.step / task->steps, r.at.step % task->steps);
         progress_begin(&r.progress, options->log,
@@ -264,8 +300,12 @@ TrainerEnd trainer_run(Task *task, Tape *t, const TrainerOptions *options, Error
                                        .done = r.at.step,
                                        .unit = task->unit,
                                        .measure = task->measure});
-        catch_signals();
+        char *last_words = watch(&r);
+        r.sum = gradient_sum_new(task->params, t, 0);
         end = loop(&r, e);
+        gradient_sum_free(r.sum);
+        comm_watch(r.comm, NULL, NULL);
+        mem_free(last_words);
     }
     metrics_close(r.metrics);
     events_close(r.events);

@@ -29,6 +29,10 @@ struct Task {
     int figure_count;                  /* 0: there is nothing to validate on, the last checkpoint is the best */
     bool least;                        /* the best is the least of the first figure (a loss), not the greatest */
 
+    /* Why this training cannot be split among ranks, each with a share of every batch; NULL: it can. Then what train_step
+     * gives are figures of the whole batch, and what it goes back from are losses whose sum over the ranks is the step's. */
+    const char *rows_local;
+
     double (*learning_rate)(const Task *task, int64_t epoch, int64_t step); /* step of the epoch */
     /* Puts the data at this step: called once, before the first. */
     void (*seek)(Task *task, int64_t epoch, int64_t step);
@@ -54,5 +58,5 @@ typedef struct TrainerOptions {
 
 typedef enum TrainerEnd { TRAINER_DONE, TRAINER_INTERRUPTED, TRAINER_FAILED } TrainerEnd;
 
-/* Trains to the end, or until SIGINT or SIGTERM (a checkpoint is saved), or until something fails (a line in e). */
+/* Trains to the end, with all ranks of the tape, of which rank 0 alone writes, or until SIGINT or SIGTERM (a checkpoint is saved), or until something fails (a line in e). */
 TrainerEnd trainer_run(Task *task, Tape *t, const TrainerOptions *options, Error *e);

@@ -90,6 +90,28 @@ static void forward_batch(Job *job, const Batch *batch, Tally *tally, float *hos
     tape_reset(job->tape);
 }
 
+/* What the ranks have counted, each on its part of the data. A part of the network that is not there is -1 everywhere. */
+static void add_up(Comm *comm, Tally *tally)
+{
+    enum { COUNTS = 6 };
+    double x[COUNTS + CLASSIFIER_PARTS] = {(double)tally->count, (double)tally->batches, tally->loss,
+                                           tally->batch_means,   (double)tally->top1,    (double)tally->top5};
+    if (comm_ranks(comm) == 1)
+        return;
+    contract(!tally->confusion && !tally->probability && !tally->logits, "ranks add up counts alone");
+    for (int p = 0; p < CLASSIFIER_PARTS; p++)
+        x[COUNTS + p] = (double)tally->parts[p];
+    comm_sum_doubles(comm, x, COUNT_OF(x));
+    tally->count = (int64_t)x[0];
+    tally->batches = (int64_t)x[1];
+    tally->loss = x[2];
+    tally->batch_means = x[3];
+    tally->top1 = (int64_t)x[4];
+    tally->top5 = (int64_t)x[5];
+    for (int p = 0; p < CLASSIFIER_PARTS; p++)
+        tally->parts[p] = x[COUNTS + p] < 0 ? -1 : (int64_t)x[COUNTS + p];
+}
+
 bool classification_evaluate(Job *job, Dataset *data, const ImageTransform *transform, Tally *tally, Error *e)
 {
     const Settings *s = job->settings;
@@ -117,7 +139,11 @@ bool classification_evaluate(Job *job, Dataset *data, const ImageTransform *tran
     bool good = true;
     int left_out = 0;
     Error first;
-    for (int64_t i = 0; good && i < loader_steps(loader); i++) {
+    Comm *comm = tape_comm(job->tape);
+    CommRange steps = comm_range(comm, loader_steps(loader));
+    if (steps.from > 0 && steps.from < steps.to)
+        loader_start(loader, 0, steps.from);
+    for (int64_t i = steps.from; good && i < steps.to; i++) {
         const Batch *batch = loader_next(loader, e);
         good = batch != NULL;
         if (good && batch->corrupt && left_out == 0)
@@ -133,5 +159,7 @@ bool classification_evaluate(Job *job, Dataset *data, const ImageTransform *tran
     region_close(job->tape, before);
     loader_close(loader);
     mem_free(host);
+    if (good)
+        add_up(comm, tally);
     return good;
 }

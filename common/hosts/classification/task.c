@@ -2,6 +2,7 @@
 #include "common/hosts/classification/classification.h"
 
 #include "common/autograd/ops.h"
+#include "common/autograd/ranks.h"
 #include "common/nn/schedule.h"
 #include "common/run/command/command.h"
 #include "common/run/readable.h"
@@ -74,6 +75,11 @@ static void say_replaced(Log *log, const Batch *batch)
                  batch->corrupt > 1 ? " (and more of this batch)" : "");
 }
 
+/* What the ranks add up. */
+typedef struct StepSums {
+    double rows, loss, right;
+} StepSums;
+
 static bool train_step(Task *task, Tape *t, int64_t epoch, StepResult *result, Error *e)
 {
     ClassificationTask *c = task->own;
@@ -94,16 +100,20 @@ static bool train_step(Task *task, Tape *t, int64_t epoch, StepResult *result, E
 
     Tensor *x = tensor_from(t, F32, SHAPE(batch->rows, batch->channels, batch->size, batch->size), batch->images);
     Tensor *targets = tensor_from(t, F32, SHAPE(batch->rows, classes), c->targets);
+    RowMap before = tape_map_rows(t, (RowMap){batch->place, batch->place ? batch->rows : 0});
     Tensor *logits = tape_keep(t, classifier->forward(t, c->job->network, x, NULL));
-    Tensor *loss = tape_keep(t, mean_all(t, soft_cross_entropy(t, logits, targets, NULL)));
+    Tensor *loss = tape_keep(t, comm_mean(t, soft_cross_entropy(t, logits, targets, NULL)));
     tape_backward(t, &loss, NULL, 1);
+    tape_map_rows(t, before);
 
-    result->count = batch->rows;
-    result->loss = tensor_scalar(t, loss);
     tensor_read(t, logits, c->targets); /* the targets have been used */
-    result->measure = mix.mode == MIX_NONE
-                          ? (double)count_right(c->targets, batch->labels, batch->rows, classes) / batch->rows
-                          : NAN; /* a mixed image has no single right answer */
+    StepSums sums = {batch->rows, (double)tensor_scalar(t, loss),
+                     count_right(c->targets, batch->labels, batch->rows, classes)};
+    comm_sum_doubles(tape_comm(t), &sums.rows, sizeof sums / sizeof(double));
+    result->count = (int64_t)sums.rows;
+    result->loss = sums.loss;
+    result->measure =
+        mix.mode == MIX_NONE ? sums.right / sums.rows : NAN; /* a mixed image has no single right answer */
     return true;
 }
 
@@ -181,6 +191,8 @@ static Loader *open_train_loader(const ClassificationTask *c, Error *e)
     return loader_open(&(LoaderOptions){.dataset = c->train,
                                         .transform = c->train_transform,
                                         .batch_size = config->batch_size,
+                                        .rank = comm_rank(tape_comm(c->job->tape)),
+                                        .ranks = comm_ranks(tape_comm(c->job->tape)),
                                         .shuffle = true,
                                         .drop_last = config->drop_last,
                                         .repeats = d->repeats,

@@ -73,6 +73,12 @@ void language_feed_put(LanguageFeed *f, Tape *t, BatchPart part, Tensor **ids, T
     *labels = tensor_from(t, I64, SHAPE(part.rows * f->length), f->labels);
 }
 
+RowMap language_feed_rows(Tape *t, BatchPart part)
+{
+    const int64_t *place = part.batch->place;
+    return tape_map_rows(t, place ? (RowMap){place + part.first, part.rows} : (RowMap){0});
+}
+
 Tensor *language_losses(Tape *t, Tensor *logits, Tensor *labels)
 {
     const int64_t *n = logits->shape.dim;

@@ -20,6 +20,9 @@ int64_t language_feed_counted(const LanguageFeed *f, BatchPart part);
 /* ids I64 [rows,S], labels I64 [rows*S], -1 where one is not counted. */
 void language_feed_put(LanguageFeed *f, Tape *t, BatchPart part, Tensor **ids, Tensor **labels);
 
+/* Draws are those of the part's rows in the whole of it, from here on; returns what was, for tape_map_rows. */
+RowMap language_feed_rows(Tape *t, BatchPart part);
+
 /* Losses [rows*S] of logits [rows,S,V]; 0 where a label is -1. */
 Tensor *language_losses(Tape *t, Tensor *logits, Tensor *labels);
 

@@ -54,6 +54,17 @@ static void measure_batch(const Pass *p, const SequenceBatch *batch)
     tape_reset(t);
 }
 
+/* What the ranks have counted, each on its part of the data. */
+static void add_up(Comm *comm, LanguageTally *tally)
+{
+    double x[] = {(double)tally->tokens, tally->nats, (double)tally->answers, (double)tally->right};
+    if (comm_ranks(comm) == 1)
+        return;
+    contract(!tally->position_nats && !tally->losses, "ranks add up counts alone");
+    comm_sum_doubles(comm, x, COUNT_OF(x));
+    *tally = (LanguageTally){.tokens = (int64_t)x[0], .nats = x[1], .answers = (int64_t)x[2], .right = (int64_t)x[3]};
+}
+
 static bool measure_all(const Pass *p, const Sequences *sequences, Error *e)
 {
     const Settings *s = p->job->settings;
@@ -68,10 +79,15 @@ static bool measure_all(const Pass *p, const Sequences *sequences, Error *e)
     if (!loader)
         return false;
     Region before = region_open(p->job->tape, EVAL, NO_GRAD);
-    for (int64_t i = 0; i < sequence_loader_steps(loader); i++)
+    Comm *comm = tape_comm(p->job->tape);
+    CommRange steps = comm_range(comm, sequence_loader_steps(loader));
+    if (steps.from > 0 && steps.from < steps.to)
+        sequence_loader_start(loader, 0, steps.from);
+    for (int64_t i = steps.from; i < steps.to; i++)
         measure_batch(p, sequence_loader_next(loader));
     region_close(p->job->tape, before);
     sequence_loader_close(loader);
+    add_up(comm, p->tally);
     return p->tally->tokens > 0 || error_set(e, "there is no token to predict");
 }
 

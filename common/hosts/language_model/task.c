@@ -47,38 +47,46 @@ static double learning_rate(const Task *task, int64_t epoch, int64_t step)
 
 /* ---- One step */
 
-/* Sums of a batch. */
+/* Sums of a batch, over all ranks in the end. */
 typedef struct StepSums {
-    double nats;
-    int64_t tokens, answers, right;
+    double tokens, nats, answers, right;
 } StepSums;
 
 /* One part of a batch, forward and backward: its share of the batch's mean loss. */
-static void train_part(LanguageTask *l, Tape *t, BatchPart part, StepSums *sums)
+static void train_part(LanguageTask *l, Tape *t, BatchPart part, bool last, StepSums *sums)
 {
     const LanguageModel *model = language_model_of(l->job);
     Tensor *ids, *labels, *auxiliary = NULL;
     Scope s = scope_open(t);
+    RowMap before = language_feed_rows(t, part);
     language_feed_put(l->feed, t, part, &ids, &labels);
     Tensor *logits = model->forward(t, l->job->network, ids, &auxiliary);
     if (l->data.train->answers) {
         int64_t answers;
-        sums->right += language_feed_right(l->feed, t, part, logits, &answers);
-        sums->answers += answers;
+        sums->right += (double)language_feed_right(l->feed, t, part, logits, &answers);
+        sums->answers += (double)answers;
     }
     Tensor *nats = sum_all(t, language_losses(t, logits, labels));
-    Tensor *loss = scale(t, nats, 1.0f / (float)MAX(sums->tokens, (int64_t)1));
-    if (auxiliary)
-        loss = add(t, loss, scale(t, auxiliary, 1.0f / (float)train_config(l)->accumulate));
+    Tensor *loss = scale(t, nats, 1.0f / (float)MAX(sums->tokens, 1));
+    int shares = train_config(l)->accumulate * comm_ranks(tape_comm(t));
+    if (auxiliary) /* a mean over the rows that are here */
+        loss = add(t, loss, scale(t, auxiliary, 1.0f / (float)shares));
     sums->nats += tensor_scalar(t, nats);
     loss = scope_close(t, s, loss); /* backward lets go of the logits, then */
-    tape_backward(t, &loss, NULL, 1);
+    if (last)
+        tape_backward(t, &loss, NULL, 1);
+    else
+        tape_backward_part(t, &loss, NULL, 1);
+    tape_map_rows(t, before);
 }
 
 /* What a step tells beside its loss, as validation's figures do. */
 static double measure_of(const LanguageTask *l, const StepSums *sums)
 {
-    LanguageTally tally = {sums->tokens, sums->nats, sums->answers, sums->right, NULL, NULL, NULL, NULL};
+    LanguageTally tally = {.tokens = (int64_t)sums->tokens,
+                           .nats = sums->nats,
+                           .answers = (int64_t)sums->answers,
+                           .right = (int64_t)sums->right};
     LanguageFigure figures[LANGUAGE_FIGURES];
     int count = language_figures(&tally, l->data.kind, l->data.train_ratio, figures);
     return figures[MIN(1, count - 1)].value;
@@ -90,17 +98,20 @@ static bool train_step(Task *task, Tape *t, int64_t epoch, StepResult *result, E
     LanguageTask *l = task->own;
     const SequenceBatch *batch = sequence_loader_next(l->loader);
     int parts = train_config(l)->accumulate, rows = batch->rows / parts;
-    StepSums sums = {.tokens = language_feed_counted(l->feed, (BatchPart){batch, 0, batch->rows})};
+    StepSums sums = {.tokens = (double)language_feed_counted(l->feed, (BatchPart){batch, 0, batch->rows})};
+    Comm *comm = tape_comm(t);
     (void)epoch;
     (void)e;
+    comm_sum_doubles(comm, &sums.tokens, 1);
     for (int i = 0; i < parts; i++) {
         Scope s = scope_open(t);
-        train_part(l, t, (BatchPart){batch, i * rows, rows}, &sums);
+        train_part(l, t, (BatchPart){batch, i * rows, rows}, i + 1 == parts, &sums);
         scope_close_n(t, s, NULL, 0);
     }
+    comm_sum_doubles(comm, &sums.nats, 3);
     l->at++;
-    result->count = batch->rows * l->data.length;
-    result->loss = sums.nats / (double)MAX(sums.tokens, (int64_t)1);
+    result->count = batch->rows * comm_ranks(comm) * l->data.length;
+    result->loss = sums.nats / MAX(sums.tokens, 1);
     result->measure = measure_of(l, &sums);
     return true;
 }
@@ -136,9 +147,12 @@ static bool before_training(Task *task, Tape *t, Error *e)
     sequence_loader_start(l->loader, 0, 0);
     const SequenceBatch *batch = sequence_loader_next(l->loader);
     Tensor *ids, *labels;
+    BatchPart part = {batch, 0, batch->rows / train_config(l)->accumulate};
     Region before = region_open(t, TRAIN, NO_GRAD);
-    language_feed_put(l->feed, t, (BatchPart){batch, 0, batch->rows / train_config(l)->accumulate}, &ids, &labels);
+    RowMap rows = language_feed_rows(t, part);
+    language_feed_put(l->feed, t, part, &ids, &labels);
     model->before_training(t, l->job->network, ids);
+    tape_map_rows(t, rows);
     tape_reset(t);
     region_close(t, before);
     return true;
@@ -151,13 +165,12 @@ static bool validate(Task *task, Tape *t, double *figures, Error *e)
     LanguageTask *l = task->own;
     LanguageTally tally = {0};
     LanguageFigure found[LANGUAGE_FIGURES];
-    (void)t;
     if (!language_measure(l->job, l->data.valid, &tally, e))
         return false;
     int count = language_figures(&tally, l->data.kind, l->data.valid_ratio, found);
     for (int i = 0; i < count; i++)
         figures[i] = found[i].value;
-    return language_sample(l->job, &l->data, l->at, e);
+    return comm_rank(tape_comm(t)) > 0 || language_sample(l->job, &l->data, l->at, e);
 }
 
 /* The figures that this data has: those of a pass in which everything was met once. */
@@ -193,6 +206,9 @@ static SequenceLoader *open_loader(const LanguageTask *l, Error *e)
     const LanguageDataConfig *d = s->data;
     return sequence_loader_open(&(SequenceLoaderOptions){.sequences = l->data.train,
                                                          .batch_size = train_config(l)->batch_size,
+                                                         .rank = comm_rank(tape_comm(l->job->tape)),
+                                                         .ranks = comm_ranks(tape_comm(l->job->tape)),
+                                                         .parts = train_config(l)->accumulate,
                                                          .shuffle = true,
                                                          .drop_last = true,
                                                          .seed = (uint32_t)s->run.seed,
@@ -263,7 +279,7 @@ static Task *open_task(Job *job, Error *e)
         return NULL;
     }
     const LanguageTrainConfig *c = train_config(l);
-    l->feed = language_feed_new(job, l->data.length, c->batch_size / c->accumulate);
+    l->feed = language_feed_new(job, l->data.length, c->batch_size / c->accumulate / comm_ranks(tape_comm(job->tape)));
     set_length(l);
     name_figures(l);
     OptimizerOptions optimizer = optimization_options(&c->optimization);

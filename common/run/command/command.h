@@ -9,7 +9,12 @@ typedef struct Program {
     const char *root; /* the project's folder */
     char *configs;    /* models/<model>/configs in it */
     double started;   /* seconds, monotonic */
+    Comm *comm;       /* the ranks that train together; NULL: one alone */
 } Program;
+
+/* As user_error, said once: a rank that fails as all do is ended by the launcher before it says so, too; one that fails alone
+ * says which it is. */
+int program_error(const Error *e);
 
 int train_command(const Program *p, const TrainOptions *options);
 int eval_command(const Program *p, const EvalOptions *options);
@@ -22,6 +27,9 @@ bool experiment_check(const Program *p, const Settings *s, Error *e);
 
 /* Every arm with every seed, and the table. TRAINER_INTERRUPTED where one was. */
 TrainerEnd run_experiment(const Program *p, const Settings *experiment, const char *run, Log *log, Error *e);
+
+/* The newest checkpoint of a run, as checkpoint_latest, which rank 0 calls; all get the path. */
+bool latest_checkpoint(const Program *p, const char *run, char **path, Error *e);
 
 /* One run in its folder, which the caller has locked, from the start or from `resume` (a checkpoint folder). */
 TrainerEnd run_training(const Program *p, Settings *settings, const char *run, const char *resume, Log *log, Error *e);

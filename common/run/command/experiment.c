@@ -44,16 +44,17 @@ static TrainerEnd run_arm(const Program *p, const Settings *experiment, const ch
                           int64_t seed, Log *log, Error *e)
 {
     SettingsTables tables = program_tables(p);
-    if (run_folder_finished(folder))
+    bool writes = comm_rank(p->comm) == 0;
+    if (comm_any(p->comm, writes && run_folder_finished(folder)))
         return TRAINER_DONE;
-    if (!run_folder_lock(folder, e))
+    if (writes && !run_folder_lock(folder, e))
         return TRAINER_FAILED;
     Settings *s = settings_bind(&tables, node_copy(experiment->tree), experiment->config_name, arm, seed, e);
     if (!s)
         return TRAINER_FAILED;
     char *resume;
     TrainerEnd end = TRAINER_FAILED;
-    if (checkpoint_latest(folder, &resume, e))
+    if (latest_checkpoint(p, folder, &resume, e))
         end = run_training(p, s, folder, resume, log, e);
     free(resume);
     settings_free(s);
@@ -129,7 +130,7 @@ TrainerEnd run_experiment(const Program *p, const Settings *s, const char *run, 
         }
     if (end == TRAINER_DONE)
         print_table(log, s, cells, names, figures);
-    if (end == TRAINER_DONE && !run_folder_finish(run, e))
+    if (end == TRAINER_DONE && comm_rank(p->comm) == 0 && !run_folder_finish(run, e))
         end = TRAINER_FAILED;
     for (int i = 0; i < figures; i++)
         free((char *)names[i]);

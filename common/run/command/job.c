@@ -31,6 +31,7 @@ bool job_open(Job *job, const Program *p, Settings *settings, Device device, Err
                                         .backend = device == DEVICE_META ? NULL : backend,
                                         .threads = threads,
                                         .inner = half ? BF16 : F32,
+                                        .comm = device == DEVICE_META ? NULL : p->comm,
                                         .seed = (uint32_t)settings->run.seed});
     return true;
 }

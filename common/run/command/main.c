@@ -2,10 +2,12 @@
 
 #include "common/base/clock.h"
 #include "common/base/memory.h"
+#include "common/comm/launch.h"
 
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 /* The usage, which is freed, and every key of a config. */
 static void print_help(const Program *p, Str *usage)
@@ -17,12 +19,38 @@ static void print_help(const Program *p, Str *usage)
     str_free(usage);
 }
 
-static int run_train(const Program *p, int count, char **words)
+int program_error(const Error *e)
+{
+    int rank = launch_describe().rank;
+    const struct timespec until_ended = {.tv_sec = 2};
+    if (rank == 0)
+        return user_error(e);
+    if (nanosleep(&until_ended, NULL) == 0)
+        fprintf(stderr, "rank %d: %s\n", rank, e->text);
+    return 2;
+}
+
+/* All that ranks but the first have to say is errors. */
+static bool open_ranks(Program *p, Error *e)
+{
+    if (launch_describe().rank > 0 && !freopen("/dev/null", "w", stdout))
+        return error_set(e, "/dev/null: cannot be opened");
+    return comm_open(&p->comm, e);
+}
+
+/* Only ranks that all end well take leave of each other. */
+static void close_ranks(Program *p, int code)
+{
+    if (code == 0 || code == 130)
+        comm_close(p->comm);
+}
+
+static int run_train(Program *p, int count, char **words)
 {
     Error e;
     TrainOptions options;
-    if (!train_options(&options, count, words, &e))
-        return user_error(&e);
+    if (!open_ranks(p, &e) || !train_options(&options, count, words, &e))
+        return program_error(&e);
     int code = 0;
     if (options.help) {
         Str text = {0};
@@ -32,6 +60,7 @@ static int run_train(const Program *p, int count, char **words)
         code = train_command(p, &options);
     }
     train_options_free(&options);
+    close_ranks(p, code);
     return code;
 }
 

@@ -50,6 +50,17 @@ static bool same_run(const char *checkpoint, const Settings *s, Error *e)
     return same;
 }
 
+bool latest_checkpoint(const Program *p, const char *run, char **path, Error *e)
+{
+    char *found = NULL;
+    bool failed = comm_rank(p->comm) == 0 && !checkpoint_latest(run, &found, e);
+    if (comm_any(p->comm, failed))
+        return failed ? false : error_set(e, "rank 0 cannot read the checkpoints of %s", run);
+    *path = comm_share_text(p->comm, found);
+    free(found);
+    return true;
+}
+
 static bool write_result(const char *run, const Result *r, Error *e)
 {
     Str text = {0};
@@ -83,6 +94,20 @@ static bool load_best(Job *job, Error *e)
     return good;
 }
 
+/* Rank 0 alone tests and writes, while the others wait. */
+static bool finish(Task *task, Job *job, Comm *comm, Error *e)
+{
+    Result result = {0};
+    bool failed = false;
+    if (comm_rank(comm) == 0) {
+        tape_use_comm(job->tape, NULL);
+        failed = !(load_best(job, e) && job->model->workload->finish(task, job, &result, e) &&
+                   write_result(job->run, &result, e) && run_folder_finish(job->run, e));
+        tape_use_comm(job->tape, comm);
+    }
+    return !comm_any(comm, failed) || (!failed && error_set(e, "rank 0 could not finish %s", job->run));
+}
+
 static TrainerEnd train_job(Job *job, const char *resume, const char *config_text, Error *e)
 {
     const Workload *w = job->model->workload;
@@ -98,9 +123,7 @@ static TrainerEnd train_job(Job *job, const char *resume, const char *config_tex
                                                    .metadata = metadata,
                                                    .metadata_count = COUNT_OF(metadata)},
                                  e);
-    Result result = {0};
-    if (end == TRAINER_DONE && !(load_best(job, e) && w->finish(task, job, &result, e) &&
-                                 write_result(job->run, &result, e) && run_folder_finish(job->run, e)))
+    if (end == TRAINER_DONE && !finish(task, job, tape_comm(job->tape), e))
         end = TRAINER_FAILED;
     if (end == TRAINER_DONE)
         log_line(job->log, "waited %.1f s for data", task->waited(task));
@@ -118,11 +141,28 @@ static bool begin(const char *run, const char *config, const char *text, Error *
     return good && file_write(config, text, strlen(text), e);
 }
 
+/* Ranks that rounded otherwise would drift apart. */
+static bool same_kernels(Comm *comm, Error *e)
+{
+    enum { LEVEL = 32 };
+    char mine[LEVEL] = {0}, *all = mem_new((size_t)comm_ranks(comm) * LEVEL);
+    snprintf(mine, sizeof mine, "%s", cpu_backend_level());
+    comm_gather(comm, mine, LEVEL, all);
+    bool same = true;
+    for (int r = 1; same && r < comm_ranks(comm); r++)
+        same = strcmp(all, all + r * LEVEL) == 0 ||
+               error_set(e, "rank 0 computes with %s, rank %d with %s: set ZOO_CPU to what all of them have", all, r,
+                         all + r * LEVEL);
+    mem_free(all);
+    return same;
+}
+
 TrainerEnd run_training(const Program *p, Settings *settings, const char *run, const char *resume, Log *log, Error *e)
 {
     char *path = path_join(run, "config.yaml"), *text = resolved_text(settings);
     Job job = {0};
-    bool good = resume ? same_run(resume, settings, e) : begin(run, path, text, e);
+    bool good = same_kernels(p->comm, e) &&
+                (resume ? same_run(resume, settings, e) : comm_rank(p->comm) || begin(run, path, text, e));
     TrainerEnd end = TRAINER_FAILED;
     if (good && job_open(&job, p, settings, DEVICE_CPU, e)) {
         job.log = log;
