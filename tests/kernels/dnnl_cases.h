@@ -1,5 +1,5 @@
-/* What the tests of the oneDNN kernels share: random matrices, comparison with a double reference, and a main that
- * runs the whole program once a level (oneDNN's level can only be chosen before its first product). */
+/* What the tests of products and convolutions share: random matrices, comparison with a double reference, and a main that
+ * runs the whole program once a level (oneDNN's level can only be chosen before its first product), or once on the CUDA backend. */
 #pragma once
 #include <setjmp.h>
 #include <stdarg.h>
@@ -18,7 +18,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-static const Exec two_threads = {.threads = 2};
+static Exec two_threads = {.threads = 2};
 
 static bool bf16_here;         /* the level of this run has bf16 */
 static const Backend *backend; /* of that level */
@@ -60,9 +60,11 @@ static inline int run_at_every_level(int (*run)(void))
         fflush(NULL);
         pid_t child = fork();
         if (child == 0) {
-            dnnl_limit_isa(level.name);
+            if (!testing_cuda())
+                dnnl_limit_isa(level.name);
             backend = level.backend;
-            bf16_here = strcmp(level.name, "avx512_bf16") == 0;
+            two_threads.stream = backend->stream;
+            bf16_here = backend->bf16;
             exit(run() != 0);
         }
         int status = 1;

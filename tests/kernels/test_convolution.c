@@ -1,4 +1,4 @@
-/* Convolution and pooling against a plain double reference, at every level of this machine. */
+/* Convolution and pooling against a plain double reference, at every level of this machine or on the CUDA backend. */
 #include "kernels/dnnl_cases.h"
 
 #define kernels (&backend->convolution)
@@ -339,7 +339,7 @@ enum { RESULTS = 6 };
 /* A convolution, a pooling by 2 of its input, and their gradients, on `threads` threads. */
 static void results_of(int threads, const ConvolutionShape *s, const ConvolutionShape *pool, float **r)
 {
-    Exec exec = {.threads = threads};
+    Exec exec = {.threads = threads, .stream = backend->stream};
     float *x = random_numbers((size_t)in_count(s), F32, 1), *w = random_numbers((size_t)weight_count(s), F32, 2);
     float *dy = random_numbers((size_t)out_count(s), F32, 3), *bias = random_numbers((size_t)s->out_channels, F32, 4);
     float *pool_dy = random_numbers((size_t)out_count(pool), F32, 5);

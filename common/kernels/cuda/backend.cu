@@ -63,6 +63,7 @@ const Backend *zoo_cuda_backend(Error *e)
     backend.stream = cuda_stream();
     backend.bf16 = true;
     backend.memory = cuda_memory;
+    backend.matmul = cuda_matmul;
     backend.norm = cuda_norm;
     backend.elementwise = cuda_elementwise;
     backend.loss = cuda_loss;
