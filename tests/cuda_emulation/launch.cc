@@ -264,7 +264,7 @@ static bool open_barrier(void)
         if (t->state == AT_COLLECTIVE)
             fail_at(t, "do not come (returned, or at a barrier)");
         first = first ? first : t;
-        if (t->line != first->line || strcmp(t->file, first->file) != 0) {
+        if (t->line != first->line || (t->file != first->file && strcmp(t->file, first->file) != 0)) {
             fprintf(stderr, "cuda emulation: thread %d waits at %s:%d\n", thread_number(first), first->file,
                     first->line);
             fail_at(t, "wait at another one");
@@ -298,21 +298,34 @@ static void run_warp(int warp, bool forward)
     }
 }
 
+/* Numbers the threads of the blocks of a launch, x first; the lanes that the last warp lacks count as returned. */
+static void number_threads(const EmulatedLaunch *l)
+{
+    uint3 index = {0, 0, 0};
+    for (int i = 0; i < emulated_block.threads; i++) {
+        threads[i].seen.thread_index = index;
+        threads[i].seen.lane = (unsigned)i % WARP_LANES;
+        if (++index.x == l->block.x) {
+            index.x = 0;
+            if (++index.y == l->block.y) {
+                index.y = 0;
+                index.z++;
+            }
+        }
+    }
+}
+
 static void run_block(uint3 index, bool forward)
 {
-    const EmulatedLaunch *l = emulated_block.launch;
-    int warps = (emulated_block.threads + WARP_LANES - 1) / WARP_LANES;
+    int warps = (emulated_block.threads + WARP_LANES - 1) / WARP_LANES, last = emulated_block.threads % WARP_LANES;
     memset(returned_lanes, 0, sizeof returned_lanes);
-    memset(emulated_block.shared, 0xff, l->shared_bytes); /* whatever was there before: NaN as a float */
+    returned_lanes[warps - 1] = last ? ~0u << last : 0;
+    memset(emulated_block.shared, 0xff,
+           emulated_block.launch->shared_bytes); /* what was there before: NaN as a float */
     for (int i = 0; i < emulated_block.threads; i++) {
-        unsigned n = (unsigned)i;
         threads[i].state = READY;
-        threads[i].seen = {
-            {n % l->block.x, n / l->block.x % l->block.y, n / l->block.x / l->block.y}, index, n % WARP_LANES};
+        threads[i].seen.block_index = index;
     }
-    /* Lanes that the last warp lacks never come. */
-    if (emulated_block.threads % WARP_LANES)
-        returned_lanes[warps - 1] = ~0u << emulated_block.threads % WARP_LANES;
     race_block_begins();
     do {
         for (int w = 0; w < warps; w++)
@@ -334,6 +347,7 @@ static void check_sizes(const EmulatedLaunch *l)
 static void run_grid(const EmulatedLaunch *l)
 {
     bool forward = launches++ % 2 == 0;
+    number_threads(l);
     race_launch_begins();
     uint64_t blocks = (uint64_t)l->grid.x * l->grid.y * l->grid.z;
     for (uint64_t i = 0; i < blocks; i++) {

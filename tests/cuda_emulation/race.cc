@@ -23,7 +23,16 @@ struct Access {
     uint32_t place;                   /* of the code, from the library's beginning on */
 };
 
-enum { READERS = 3, PAGE_BYTES = 4096, WORD = 4, WORDS = PAGE_BYTES / WORD, LANES = 32, MAX_PAGES = 2048 };
+enum {
+    READERS = 3,
+    PAGE_BYTES = 4096,
+    WORD = 4,
+    WORDS = PAGE_BYTES / WORD,
+    LANES = 32,
+    MOST_THREADS = 1024,
+    MAX_PAGES = 2048,
+    RECENT = 64
+};
 
 /* What is known of a word, or, once it was accessed in part, of a byte. */
 struct Cell {
@@ -38,12 +47,15 @@ struct Page {
 };
 
 static std::unordered_map<uintptr_t, Page *> pages;
-static uintptr_t last_number = ~(uintptr_t)0;
-static Page *last_page;
+static struct Recent {
+    uintptr_t number;
+    Page *page;
+} recent[RECENT]; /* of `pages`, by number % RECENT */
 static uint32_t block_number, first_of_launch, epoch;
 /* known[t][l]: up to which clock of lane l in t's warp everything comes before what t does now; its own clock at its
  * own lane. */
-static uint32_t known[1024][LANES];
+static uint32_t known[MOST_THREADS][LANES];
+static bool known_stale = true; /* it is not that of a block which begins */
 static const char *static_shared, *static_shared_end, *library;
 
 /* ---- Where an address lies */
@@ -84,15 +96,15 @@ static bool on_own_stack(const char *address)
 
 static Page *page_of(uintptr_t number)
 {
-    if (number == last_number)
-        return last_page;
+    Recent &r = recent[number % RECENT];
+    if (r.number == number && r.page)
+        return r.page;
     Page *&page = pages[number];
     if (!page)
         page = (Page *)calloc(1, sizeof *page);
     if (!page)
         emulated_fail("no memory to record accesses in");
-    last_number = number;
-    last_page = page;
+    r = {number, page};
     return page;
 }
 
@@ -104,7 +116,7 @@ static void forget_pages(void)
         free(entry.second);
     }
     pages.clear();
-    last_number = ~(uintptr_t)0;
+    memset(recent, 0, sizeof recent);
 }
 
 /* ---- What is ordered */
@@ -132,7 +144,10 @@ void race_block_begins(void)
 {
     block_number++;
     epoch = 0;
-    for (int t = 0; t < emulated_block.threads; t++) {
+    if (!known_stale)
+        return;
+    known_stale = false;
+    for (int t = 0; t < MOST_THREADS; t++) {
         memset(known[t], 0, sizeof known[t]);
         known[t][t % LANES] = 1;
     }
@@ -147,6 +162,7 @@ void race_block_ordered(void)
 void race_warp_ordered(int warp, unsigned lanes)
 {
     uint32_t all[LANES] = {0};
+    known_stale = true;
     for (int lane = 0; lane < LANES; lane++)
         for (int l = 0; lanes & 1u << lane && l < LANES; l++)
             if (known[warp * LANES + lane][l] > all[l])

@@ -3,7 +3,7 @@
 #include <stdint.h>
 extern "C" {
 #include "common/kernels/cuda/families.h"
-const Backend *zoo_cuda_backend(Error *e);
+__attribute__((visibility("default"))) const Backend *zoo_cuda_backend(Error *e);
 }
 
 #define REFUSE(e, ...) (snprintf((e)->text, sizeof(e)->text, "device cuda: " __VA_ARGS__), false)
