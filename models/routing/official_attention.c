@@ -136,7 +136,7 @@ static Tensor *routing_heads(Tape *t, const OfficialAttention *a, Tensor *q, Ten
                              Tensor **loss)
 {
     const OfficialConfig *c = a->config;
-    int64_t window = c->sparsity_cluster_attention_window;
+    int64_t window = MIN(c->sparsity_cluster_attention_window, tensor_dim(q, 1)); /* a text that begins is shorter */
     q = standardize(t, q, NULL, NULL, 1e-6f * (float)a->width);
     k = c->share_qk ? q : standardize(t, k, NULL, NULL, 1e-6f);
     Tensor *scores = tape_show(t, group_scores(t, a, q, known, QUERIES, loss), "routing.scores"); /* [B,h,S,K] */
