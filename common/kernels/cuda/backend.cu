@@ -69,5 +69,8 @@ const Backend *zoo_cuda_backend(Error *e)
     backend.loss = cuda_loss;
     backend.noise = cuda_noise;
     backend.optimizer = cuda_optimizer;
+    backend.resize = cuda_resize;
+    backend.gather = cuda_gather;
+    backend.adafactor = cuda_adafactor;
     return &backend;
 }

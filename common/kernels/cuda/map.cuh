@@ -12,7 +12,7 @@ typedef struct MapGrid {
     dim3 grid, block;
 } MapGrid;
 
-static inline int64_t map_lesser(int64_t a, int64_t b)
+BOTH_SIDES int64_t map_lesser(int64_t a, int64_t b)
 {
     return a < b ? a : b;
 }
