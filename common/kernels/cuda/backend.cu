@@ -72,5 +72,10 @@ const Backend *zoo_cuda_backend(Error *e)
     backend.resize = cuda_resize;
     backend.gather = cuda_gather;
     backend.adafactor = cuda_adafactor;
+    backend.select = cuda_select;
+    backend.kmeans = cuda_kmeans;
+    backend.sight = cuda_sight;
+    backend.windows = cuda_windows;
+    backend.rotary = cuda_rotary;
     return &backend;
 }
