@@ -190,13 +190,10 @@ static size_t peak_of_tokens(int64_t n)
     Tape *t = test_tape(1);
     region_open(t, TRAIN, GRAD);
     Tensor *qkv = random_leaf(t, "qkv", SHAPE(1, n, 12)), *part[3];
-    size_t before = pool_used(tape_pool(t));
-    pool_peak_reset(tape_pool(t));
+    size_t before = peak_begin(t);
     for (int i = 0; i < 3; i++)
         part[i] = split_heads(t, narrow(t, qkv, 2, 4 * i, 4), 1);
-    Tensor *loss = sum_all(t, attend(t, &(AttentionSpec){0}, part[0], part[1], part[2]));
-    tape_backward(t, &loss, NULL, 1);
-    size_t peak = pool_peak(tape_pool(t)) - before;
+    size_t peak = peak_of_backward(t, before, attend(t, &(AttentionSpec){0}, part[0], part[1], part[2]));
     tape_free(t);
     return peak;
 }

@@ -100,11 +100,8 @@ static size_t peak_of_tokens(int64_t n, int64_t clusters)
     Tape *t = test_tape(1);
     region_open(t, TRAIN, GRAD);
     Leaves l = leaves_new(t, n, clusters);
-    size_t before = pool_used(tape_pool(t));
-    pool_peak_reset(tape_pool(t));
-    Tensor *loss = sum_all(t, routed_by_means(t, &l, (Routed){.eps = 1}, n / clusters));
-    tape_backward(t, &loss, NULL, 1);
-    size_t peak = pool_peak(tape_pool(t)) - before;
+    size_t before = peak_begin(t);
+    size_t peak = peak_of_backward(t, before, routed_by_means(t, &l, (Routed){.eps = 1}, n / clusters));
     tape_free(t);
     return peak;
 }

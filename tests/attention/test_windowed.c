@@ -124,14 +124,11 @@ static size_t peak_of_tokens(int64_t n, bool tables)
     Tape *t = test_tape(1);
     region_open(t, TRAIN, GRAD);
     Tensor *x = random_leaf(t, "x", SHAPE(1, n, 2, 8)), *table = random_leaf(t, "table", SHAPE(41, 8));
-    size_t before = pool_used(tape_pool(t));
-    pool_peak_reset(tape_pool(t));
+    size_t before = peak_begin(t);
     Windowed w = {.block = 20, .back = 1, .causal = true};
     if (tables)
         w.relative = (RelativeTables){table, table};
-    Tensor *loss = sum_all(t, windowed_attention(t, &w, x, x, x));
-    tape_backward(t, &loss, NULL, 1);
-    size_t peak = pool_peak(tape_pool(t)) - before;
+    size_t peak = peak_of_backward(t, before, windowed_attention(t, &w, x, x, x));
     tape_free(t);
     return peak;
 }

@@ -74,6 +74,20 @@ static inline void assert_floats(Tape *t, const Tensor *x, const float *expected
     mem_free(values);
 }
 
+/* What a forward and its way back need at most beside what was there: begin, the forward to y, then the peak. */
+static inline size_t peak_begin(Tape *t)
+{
+    pool_peak_reset(tape_pool(t));
+    return pool_used(tape_pool(t));
+}
+
+static inline size_t peak_of_backward(Tape *t, size_t before, Tensor *y)
+{
+    Tensor *loss = sum_all(t, y);
+    tape_backward(t, &loss, NULL, 1);
+    return pool_peak(tape_pool(t)) - before;
+}
+
 /* Runs `act` in a child, its stderr into `message`, and returns the child's wait status. */
 static inline int child_status(void (*act)(void *), void *argument, bool abort, char message[static 512])
 {

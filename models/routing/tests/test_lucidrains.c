@@ -1,6 +1,6 @@
 /* Variant B: what must hold of the mathematics whatever the weights, and what a config may say. Its numbers are held against
  * the authors' package by the golden files (tests/scripts/golden.sh). */
-#include "models/routing/lucidrains.h"
+#include "models/routing/tests/small_lucidrains.h"
 
 #include "common/base/memory.h"
 #include "common/nn/optimizer.h"
@@ -10,9 +10,7 @@
 #include <math.h>
 #include <stdio.h>
 
-enum { VOCABULARY = 11, LENGTH = 24, BATCH = 3 };
-
-#define SMALL "num_tokens: 11, dim: 18, depth: 2, max_seq_len: 24, heads: 3, dim_head: 6"
+enum { LENGTH = 24, BATCH = 3 };
 
 /* A network of a config in flow YAML, with a tape and tokens to read. */
 typedef struct Fixture {
@@ -22,17 +20,6 @@ typedef struct Fixture {
     Tape *tape;
     int64_t tokens[BATCH * LENGTH];
 } Fixture;
-
-static bool bind(const char *keys, LucidrainsConfig *config, Error *e)
-{
-    char text[512];
-    snprintf(text, sizeof text, "{%s, %s}", SMALL, keys);
-    Node *node = node_from_flow_yaml(text, "test", e);
-    assert_non_null(node);
-    bool good = config_bind(&lucidrains_config_table, node, config, e);
-    node_free(node);
-    return good;
-}
 
 static Fixture make(const char *keys)
 {
@@ -86,41 +73,6 @@ static float furthest(Logits a, Logits b, int first, int last)
             for (int v = 0; v < VOCABULARY; v++)
                 most = fmaxf(most, fabsf(a[s][n][v] - b[s][n][v]));
     return most;
-}
-
-static int64_t parameters_of(const char *keys)
-{
-    Error e;
-    LucidrainsConfig c;
-    if (!bind(keys, &c, &e))
-        fail_msg("%s", e.text);
-    Params *p = params_new();
-    Lucidrains *m = lucidrains_new(&c, p);
-    int64_t count = params_elements(p);
-    lucidrains_free(m);
-    params_free(p);
-    config_free(&lucidrains_config_table, &c);
-    return count;
-}
-
-/* ---- */
-
-static void has_the_parameters_of_the_equations(void **state)
-{
-    (void)state;
-    int64_t v = VOCABULARY, c = 18, heads = 3, d = 6, width = heads * d, emb = 5;
-    int64_t feed_forward = 4 * c * c + 4 * c + 4 * c * c + c, norms = 4 * c;
-    int64_t routing = 3 * c * width, local = 3 * (c * width + width) + c * width;
-    int64_t ends = v * c + 2 * c + v * c + v;
-    assert_int_equal(parameters_of("causal: true, window_size: 8"), ends + 2 * (routing + feed_forward + norms));
-    assert_int_equal(parameters_of("window_size: 8"), ends + 2 * (routing + c * width + feed_forward + norms));
-    assert_int_equal(parameters_of("window_size: 8, n_local_attn_heads: 3"), ends + 2 * (local + feed_forward + norms));
-    assert_int_equal(parameters_of("causal: true, window_size: 8, num_mem_kv: 2, weight_tie: true"),
-                     ends + routing + 2 * heads * 3 * 2 * d + feed_forward + 2 * norms);
-    assert_int_equal(parameters_of("causal: true, window_size: 8, emb_dim: 5, tie_embedding: true, use_rezero: true"),
-                     v * emb + emb * c + c + c * emb + emb + 2 * emb + 2 * (routing + feed_forward + 2));
-    assert_int_equal(parameters_of("causal: true, window_size: 8, ff_glu: true, use_scale_norm: true"),
-                     ends + 2 * (routing + feed_forward + 4 * c * c + 4 * c + 2));
 }
 
 /* How far the rows before the last token move when that token changes. */
@@ -372,48 +324,6 @@ static void loads_a_state_dict_of_the_wrapper(void **state)
     drop(&saved);
 }
 
-/* ---- Configs */
-
-static void refuses_what_does_not_fit(void **state)
-{
-    (void)state;
-    static const struct {
-        const char *keys, *expected;
-    } cases[] = {
-        {"window_size: 7", "max_seq_len is 24, not divisible by the window of 7"},
-        {"window_size: 8, n_local_attn_heads: [1, 2, 3]", "3 entries for 2 layers"},
-        {"window_size: 8, n_local_attn_heads: [1, 4]", "more than the 3 heads"},
-        {"window_size: 8, n_local_attn_heads: [1, 2], weight_tie: true", "tied layers have equally many"},
-        {"window_size: 8, return_embeddings: true, emb_dim: 5", "dim is 18"},
-        {"window_size: 8, pkm_layers: [1]", "pkm_layers"},
-        {"window_size: 8, no_such_key: 1", "unknown key no_such_key"},
-    };
-    for (int i = 0; i < COUNT_OF(cases); i++) {
-        Error e;
-        LucidrainsConfig c;
-        assert_false(bind(cases[i].keys, &c, &e));
-        if (!strstr(e.text, cases[i].expected))
-            fail_msg("%s: \"%s\" was expected", e.text, cases[i].expected);
-    }
-}
-
-static void a_language_model_is_causal(void **state)
-{
-    (void)state;
-    Error e;
-    LucidrainsConfig c;
-    Node *node = node_from_flow_yaml("{" SMALL ", window_size: 8}", "test", &e);
-    assert_false(config_bind(&lucidrains_language_table, node, &c, &e));
-    assert_non_null(strstr(e.text, "causal is false by default"));
-    node_free(node);
-    node = node_from_flow_yaml("{" SMALL ", window_size: 8, causal: true}", "test", &e);
-    assert_true(config_bind(&lucidrains_language_table, node, &c, &e));
-    assert_true(c.shared_qk && c.emb_dim == 18 && c.local_attn_window_size == 8);
-    node_free(node);
-    config_free(&lucidrains_language_table, &c);
-}
-
-/* An encoder-decoder has other defaults, and its keys their prefixes in errors. */
 /* A text that grows in pieces has the rows of the whole text. */
 static void caches_change_nothing(void **state)
 {
@@ -459,55 +369,16 @@ static void caches_change_nothing(void **state)
     }
 }
 
-static void pairs_have_keys_of_their_own(void **state)
-{
-    (void)state;
-    Error e;
-    LucidrainsPairConfig c;
-    Node *node =
-        node_from_flow_yaml("{dim: 8, enc_num_tokens: 5, enc_depth: 1, enc_max_seq_len: 512, dec_num_tokens: 6, "
-                            "dec_depth: 1, dec_max_seq_len: 256, dec_emb_dim: 4, pad_value: 3}",
-                            "test", &e);
-    assert_true(config_bind(&lucidrains_pair_config_table, node, &c, &e));
-    node_free(node);
-    assert_true(c.encoder.window_size == 256 && c.encoder.return_embeddings && !c.encoder.causal);
-    assert_true(c.decoder.causal && c.decoder.receives_context && c.decoder.emb_dim == 4 && c.decoder.dim == 8);
-    assert_true(c.ignore_index == 3);
-    config_free(&lucidrains_pair_config_table, &c);
-    node = node_from_flow_yaml("{dim: 8, enc_num_tokens: 5, enc_depth: 1, enc_max_seq_len: 500, dec_num_tokens: 6, "
-                               "dec_depth: 1, dec_max_seq_len: 256}",
-                               "test", &e);
-    assert_false(config_bind(&lucidrains_pair_config_table, node, &c, &e));
-    assert_non_null(strstr(e.text, "enc_max_seq_len is 500"));
-    node_free(node);
-}
-
-/* ---- */
-
-static void top_k_counts_as_the_authors_do(void **state)
-{
-    (void)state;
-    assert_int_equal(lucidrains_top_k(0.9, 50), 4);
-    assert_int_equal(lucidrains_top_k(0.9, 256), 25);
-    assert_int_equal(lucidrains_top_k(0.5, 7), 3);
-    assert_int_equal(lucidrains_top_k(0, 7), 7);
-}
-
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(has_the_parameters_of_the_equations),
         cmocka_unit_test(a_causal_model_does_not_see_the_future),
         cmocka_unit_test(padding_is_not_seen),
         cmocka_unit_test(the_first_forward_finds_the_means),
         cmocka_unit_test(learns_by_heart_and_says_it),
         cmocka_unit_test(every_dropout_is_at_work),
         SCRATCH_TEST(loads_a_state_dict_of_the_wrapper),
-        cmocka_unit_test(refuses_what_does_not_fit),
-        cmocka_unit_test(a_language_model_is_causal),
         cmocka_unit_test(caches_change_nothing),
-        cmocka_unit_test(pairs_have_keys_of_their_own),
-        cmocka_unit_test(top_k_counts_as_the_authors_do),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
