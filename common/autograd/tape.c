@@ -29,14 +29,13 @@ Tape *tape_new(const TapeOptions *options)
 {
     Tape *t = mem_new(sizeof *t);
     t->device = options->device;
-    t->backend = options->backend;
-    if (options->device == DEVICE_META || options->backend->memory.on_host)
-        t->pool = pool_new(options->device != DEVICE_META);
-    else
-        t->pool = pool_new_on(options->backend);
+    if (t->device != DEVICE_META) {
+        t->backend = options->backend;
+        t->device = t->backend->memory.on_host ? DEVICE_CPU : DEVICE_CUDA;
+    }
+    t->pool = t->device == DEVICE_CUDA ? pool_new_on(t->backend) : pool_new(t->device == DEVICE_CPU);
     t->exec = (Exec){.threads = MAX(options->threads, 1), .scratch_bytes = SCRATCH_BYTES};
-    if (options->device != DEVICE_META)
-        t->exec.stream = options->backend->stream;
+    t->exec.stream = t->backend ? t->backend->stream : NULL;
     t->exec.scratch = pool_take(t->pool, SCRATCH_BYTES);
     t->seed = options->seed;
     t->inner = options->inner;
@@ -359,6 +358,12 @@ void op_saves(Tape *t, Node *n, int count, Tensor *const *saved)
 void kernel_missing(const Tape *t, const char *kernel)
 {
     user_fatal("device %s has no %s yet", t->backend ? t->backend->name : "?", kernel);
+}
+
+void tape_rehearse(Tape *t, const Backend *backend)
+{
+    contract(t->device == DEVICE_META, "tape_rehearse: a tape with memory");
+    t->backend = backend;
 }
 
 /* ---- From and to the host */

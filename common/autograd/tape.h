@@ -11,14 +11,14 @@
 #include "common/tensor/random.h"
 #include "common/tensor/tensor.h"
 
-typedef enum Device { DEVICE_CPU, DEVICE_CUDA, DEVICE_META } Device;
-typedef enum Phase { TRAIN, EVAL } Phase;           /* dropout, drop path, batch statistics */
-typedef enum Recording { GRAD, NO_GRAD } Recording; /* whether ops are remembered */
+typedef enum Device { DEVICE_CPU, DEVICE_CUDA, DEVICE_META } Device; /* of a backend's memory; or shapes alone */
+typedef enum Phase { TRAIN, EVAL } Phase;                            /* dropout, drop path, batch statistics */
+typedef enum Recording { GRAD, NO_GRAD } Recording;                  /* whether ops are remembered */
 
 typedef struct Tape Tape;
 
 typedef struct TapeOptions {
-    Device device;
+    Device device;          /* DEVICE_META, or whatever the backend's is */
     const Backend *backend; /* NULL on the meta device */
     int threads;
     uint32_t seed;
@@ -119,3 +119,6 @@ __attribute__((format(printf, 3, 4))) Tensor *tape_show(Tape *t, Tensor *x, cons
 double tape_macs(const Tape *t);
 void tape_macs_reset(Tape *t);
 Pool *tape_pool(Tape *t);
+
+/* On the meta device: from here on an op ends the program with a line where this backend has no kernel for it. */
+void tape_rehearse(Tape *t, const Backend *backend);

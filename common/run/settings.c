@@ -8,7 +8,9 @@
 
 static const ConfigField run_rows[] = {
     {CONFIG_INT("seed", RunKeys, seed, .value = "0", .range = "[0, 4294967295]", .help = "of every random draw")},
-    {CONFIG_ENUM("device", RunKeys, device, CONFIG_WORDS("cpu"), .value = "cpu")},
+    {CONFIG_ENUM(
+        "device", RunKeys, device, CONFIG_WORDS("cpu", "cuda"), .value = "cpu",
+        .help = "what computes; cuda: the first NVIDIA GPU. Draws are the same, sums differ in their last digits")},
     {CONFIG_ENUM("precision", RunKeys, precision, CONFIG_WORDS("fp32", "bf16"), .value = "fp32",
                  .help = "bf16: activations inside a block, and what backward saves of them, are bfloat16")},
     {CONFIG_INT("threads", RunKeys, threads, .value = "0", .range = "[0, 1024]",

@@ -2,7 +2,7 @@
 #pragma once
 #include "common/run/config/config.h"
 
-typedef enum DeviceChoice { CHOICE_CPU } DeviceChoice;
+typedef enum DeviceChoice { CHOICE_CPU, CHOICE_CUDA } DeviceChoice;
 typedef enum Precision { PRECISION_FP32, PRECISION_BF16 } Precision;
 
 /* The keys at the top of a config. */

@@ -96,7 +96,7 @@ static bool measure_row(const Program *p, Settings *s, const char *path, Error *
 {
     Job job;
     Weights w = {.path = (char *)path};
-    if (!job_open(&job, p, s, DEVICE_CPU, e))
+    if (!job_open(&job, p, s, JOB_ON_DEVICE, e))
         return false;
     job.log = log_open(stdout, NULL, e);
     bool good = weights_load(&w, &job, NULL, e) && p->model->workload->evaluate(&job, e);

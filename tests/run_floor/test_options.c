@@ -142,6 +142,7 @@ static void test_eval(void **state)
         {"--table=2 w.pth", EVAL_TABLE, "w.pth", NULL, "{}", 2, 0, false},
         {"--configs", EVAL_CONFIGS, NULL, NULL, "{}", 0, 0, false},
         {"--golden a=b.safetensors", EVAL_GOLDEN, NULL, "a=b.safetensors", "{}", 0, 0, false},
+        {"--golden f device=cuda", EVAL_GOLDEN, NULL, "f", "{device: cuda}", 0, 0, false},
         {"runs/x --features out.safetensors", EVAL_FEATURES, "runs/x", "out.safetensors", "{}", 0, 0, false},
         {"runs/x --attention cat.png", EVAL_VIEW, "runs/x", "cat.png", "{}", 0, 0, false},
         {"--spectrum runs/x", EVAL_VIEW, "runs/x", NULL, "{}", 0, 1, false},
@@ -187,7 +188,7 @@ static void test_eval_refusals(void **state)
         {"runs/x --configs", "eval: --configs needs no run or checkpoint, but there is runs/x"},
         {"runs/x --golden f", "eval: --golden needs no run or checkpoint, but there is runs/x"},
         {"--configs data.path=/d", "eval: --configs takes no key=value, but there is data"},
-        {"--golden f threads=1", "eval: --golden takes no key=value, but there is threads"},
+        {"--configs threads=1", "eval: --configs takes no key=value, but there is threads"},
         {"runs/x runs/y", "eval: one is enough: runs/x, and then runs/y"},
     };
     for (int i = 0; i < COUNT_OF(cases); i++) {

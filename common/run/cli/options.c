@@ -35,7 +35,7 @@ enum { EVAL_OPTION_TABLE, EVAL_OPTION_CONFIGS, EVAL_OPTION_GOLDEN, EVAL_OPTION_F
 static const Option eval_list[EVAL_OWN] = {
     {"--table", "N", "the paper's table N, its figures beside ours"},
     {"--configs", NULL, "name, parameters and GMACs of every named config"},
-    {"--golden", "FILE", "compares with what the authors' code computed"},
+    {"--golden", "FILE", "compares with what the authors' code computed (of keys it takes device alone)"},
     {"--features", "OUT", "writes the features of RUN_OR_CHECKPOINT to a safetensors file"},
     {"--help", NULL, "prints this and every config key"},
 };
@@ -211,12 +211,12 @@ static bool fill_eval(EvalOptions *options, const Words *w, Error *e)
     options->view = MAX(found - EVAL_OWN, 0);
     options->path = found < 0 || options->action == EVAL_TABLE ? NULL : w->value[found];
     bool needs = options->action == EVAL_METRICS || options->action == EVAL_FEATURES;
-    bool forbids = options->action == EVAL_CONFIGS || options->action == EVAL_GOLDEN;
+    bool configs = options->action == EVAL_CONFIGS, forbids = configs || options->action == EVAL_GOLDEN;
     if (needs && !options->target && !options->help)
         return error_set(e, "eval: which run or checkpoint? (--help lists what else there is)");
     if (forbids && options->target)
         return error_set(e, "eval: %s needs no run or checkpoint, but there is %s", w->options[found].name, w->target);
-    if (forbids && w->overrides->count)
+    if (configs && w->overrides->count)
         return error_set(e, "eval: %s takes no key=value, but there is %s", w->options[found].name,
                          w->overrides->keys[0]);
     return options->action != EVAL_TABLE || read_table(options, w->value[found], e);

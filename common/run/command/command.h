@@ -39,9 +39,17 @@ const ModelView *model_view(const Model *model, int i); /* the model's own, then
 /* ---- Jobs (job.c) */
 SettingsTables program_tables(const Program *p);
 
-/* A network with fresh parameters on the CPU, or with nothing but shapes on the meta device. */
-bool job_open(Job *job, const Program *p, Settings *settings, Device device, Error *e);
+/* A network with fresh parameters on the device of the settings, or with nothing but shapes on the meta device. */
+typedef enum JobMemory { JOB_ON_DEVICE, JOB_OF_SHAPES } JobMemory;
+bool job_open(Job *job, const Program *p, Settings *settings, JobMemory memory, Error *e);
 void job_close(Job *job); /* not the settings */
+
+/* The kernels of a device; NULL with a line. */
+const Backend *device_backend(DeviceChoice device, Error *e);
+
+/* A step of training in shapes alone: an op that the settings' device has no kernel for ends the program with a line, before
+ * anything was written. False with a line if the device is not there. */
+bool job_rehearse(const Program *p, Settings *settings, Error *e);
 
 /* What a user means by a run, a checkpoint or a file of weights: the file, and the config beside or inside it (NULL: none). */
 typedef struct Weights {

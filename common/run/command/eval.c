@@ -15,7 +15,7 @@ static bool open_target(Job *job, const Program *p, const char *target, const No
     *job = (Job){0};
     bool good = weights_find(&w, target, e);
     Settings *s = good ? weights_settings(p, &w, overrides, e) : NULL;
-    good = s && job_open(job, p, s, DEVICE_CPU, e);
+    good = s && job_open(job, p, s, JOB_ON_DEVICE, e);
     if (good) {
         job->log = log_open(stdout, NULL, e);
         job->from = w.run ? str_copy(w.run) : NULL;
@@ -78,10 +78,23 @@ static bool run_view(Job *job, const EvalOptions *o, Error *e)
     return model_view(job->model, o->view)->show(job, o->path, e);
 }
 
+/* A golden file brings its config; where it is computed is the one thing to choose. */
+typedef struct GoldenKeys {
+    DeviceChoice device;
+} GoldenKeys;
+
+static const ConfigField golden_rows[] = {
+    {CONFIG_ENUM("device", GoldenKeys, device, CONFIG_WORDS("cpu", "cuda"), .value = "cpu")},
+};
+static const ConfigTable golden_table = {CONFIG_STRUCT(GoldenKeys), CONFIG_ROWS(golden_rows)};
+
 static int golden(const Program *p, const EvalOptions *o)
 {
     Error e;
-    const Backend *backend = cpu_backend(&e);
+    GoldenKeys keys;
+    if (!config_bind(&golden_table, o->overrides, &keys, &e))
+        return user_error(&e);
+    const Backend *backend = device_backend(keys.device, &e);
     if (!backend)
         return user_error(&e);
     return golden_run(o->path, p->model->name, p->model->golden, backend, machine_describe("").usable);

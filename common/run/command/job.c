@@ -1,6 +1,7 @@
 #include "common/run/command/command.h"
 
 #include "common/base/clock.h"
+#include "common/kernels/cuda/cuda.h"
 #include "common/run/machine.h"
 
 #include <stdarg.h>
@@ -13,26 +14,44 @@ SettingsTables program_tables(const Program *p)
     return (SettingsTables){p->model->config, w->data, w->train, w->eval};
 }
 
-bool job_open(Job *job, const Program *p, Settings *settings, Device device, Error *e)
+const Backend *device_backend(DeviceChoice device, Error *e)
 {
-    const Backend *backend = cpu_backend(e);
-    if (!backend)
+    return device == CHOICE_CUDA ? cuda_backend(e) : cpu_backend(e);
+}
+
+bool job_open(Job *job, const Program *p, Settings *settings, JobMemory memory, Error *e)
+{
+    bool half = settings->run.precision == PRECISION_BF16, real = memory == JOB_ON_DEVICE;
+    bool needed = real || settings->run.device == CHOICE_CPU; /* shapes of a GPU can be counted where there is none */
+    const Backend *backend = needed ? device_backend(settings->run.device, e) : NULL;
+    if (!backend && needed)
         return false;
-    bool half = settings->run.precision == PRECISION_BF16;
-    if (half && !backend->bf16)
+    if (half && backend && !backend->bf16)
         return error_set(e,
                          "precision: bf16 needs a CPU with AVX512_BF16 (this one's level is %s); use precision: fp32",
                          cpu_backend_level());
     int threads = settings->run.threads ? settings->run.threads : machine_describe("").usable;
     *job = (Job){.model = p->model, .settings = settings, .params = params_new(), .started = p->started};
     job->network = p->model->create(settings->model, job->params);
-    params_allocate(job->params, device != DEVICE_META, (uint32_t)settings->run.seed, backend);
-    job->tape = tape_new(&(TapeOptions){.device = device,
-                                        .backend = device == DEVICE_META ? NULL : backend,
+    params_allocate(job->params, real, (uint32_t)settings->run.seed, backend);
+    job->tape = tape_new(&(TapeOptions){.device = real ? DEVICE_CPU : DEVICE_META,
+                                        .backend = real ? backend : NULL,
                                         .threads = threads,
                                         .inner = half ? BF16 : F32,
-                                        .comm = device == DEVICE_META ? NULL : p->comm,
+                                        .comm = real ? p->comm : NULL,
                                         .seed = (uint32_t)settings->run.seed});
+    return true;
+}
+
+bool job_rehearse(const Program *p, Settings *settings, Error *e)
+{
+    Job job;
+    const Backend *backend = device_backend(settings->run.device, e);
+    if (!backend || !job_open(&job, p, settings, JOB_OF_SHAPES, e))
+        return false;
+    tape_rehearse(job.tape, backend);
+    p->model->workload->rehearse(&job);
+    job_close(&job);
     return true;
 }
 

@@ -22,7 +22,7 @@ Settings *table_settings(const Program *p, const char *config, const char *arm, 
 bool table_count(const Program *p, Settings *s, ModelCounts *counts, Error *e)
 {
     Job job;
-    if (!job_open(&job, p, s, DEVICE_META, e))
+    if (!job_open(&job, p, s, JOB_OF_SHAPES, e))
         return false;
     tape_macs_reset(job.tape);
     p->model->trace(job.tape, job.network, s->model);

@@ -18,7 +18,7 @@ static bool dry_run(const Program *p, Settings *s, Error *e)
 {
     Str yaml = {0}, where = {0};
     Job job;
-    if (!job_open(&job, p, s, DEVICE_META, e))
+    if (!job_open(&job, p, s, JOB_OF_SHAPES, e))
         return false;
     Node *resolved = settings_resolved(s);
     node_write_yaml(resolved, &yaml);
@@ -111,7 +111,7 @@ static int begin_run(const Program *p, Settings *s)
     bool writes = comm_rank(p->comm) == 0;
     bool found = p->model->workload->find_data(s, &where, &e); /* before a folder is made */
     str_free(&where);
-    if (!found)
+    if (!found || (!s->run.arms && !job_rehearse(p, s, &e)))
         return program_error(&e);
     const char *name = s->run.name ? s->run.name : s->config_name;
     char *run = make_run(p, name, &e);

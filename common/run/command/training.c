@@ -164,7 +164,7 @@ TrainerEnd run_training(const Program *p, Settings *settings, const char *run, c
     bool good = same_kernels(p->comm, e) &&
                 (resume ? same_run(resume, settings, e) : comm_rank(p->comm) || begin(run, path, text, e));
     TrainerEnd end = TRAINER_FAILED;
-    if (good && job_open(&job, p, settings, DEVICE_CPU, e)) {
+    if (good && job_open(&job, p, settings, JOB_ON_DEVICE, e)) {
         job.log = log;
         job.run = run;
         introduce(&job, run);

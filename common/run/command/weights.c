@@ -86,7 +86,7 @@ static bool config_fits(const Program *p, Settings *s, const TensorFile *file)
 {
     Job job;
     Error e;
-    if (!job_open(&job, p, s, DEVICE_META, &e))
+    if (!job_open(&job, p, s, JOB_OF_SHAPES, &e))
         return false;
     bool fits = true;
     for (int i = 0; fits && i < params_count(job.params); i++) {

@@ -39,7 +39,7 @@ static Fixture make(const char *yaml)
     if (!s)
         fail_msg("%s", e.text);
     Fixture f = {.settings = s};
-    if (!job_open(&f.job, &p, s, DEVICE_CPU, &e))
+    if (!job_open(&f.job, &p, s, JOB_ON_DEVICE, &e))
         fail_msg("%s", e.text);
     f.job.log = log_open(stdout, NULL, &e);
     return f;
