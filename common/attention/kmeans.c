@@ -3,6 +3,7 @@
 #include "common/attention/attention.h"
 #include "common/autograd/op.h"
 #include "common/autograd/ops.h"
+#include "common/autograd/ranks.h"
 
 Tensor *cluster_scores(Tape *t, Tensor *x, Tensor *means)
 {
@@ -68,6 +69,7 @@ KmeansSums kmeans_sums(Tape *t, Tensor *x, Tensor *nearest, int64_t clusters)
     KmeansSums batch = {tensor_make(t, F32, SHAPE(s.heads, clusters, s.width)),
                         tensor_make(t, F32, SHAPE(s.heads, clusters))};
     KERNEL(t, kmeans, sums, &s, op_as_heads(x), nearest->data, batch.sums->data, batch.counts->data);
+    batch = (KmeansSums){comm_sum(t, batch.sums), comm_sum(t, batch.counts)};
     region_close(t, before);
     return batch;
 }
@@ -80,6 +82,7 @@ Tensor *kmeans_mixed_counts(Tape *t, Tensor *x, Tensor *nearest, int64_t cluster
     KmeansShape s = kmeans_shape(x, nearest, clusters);
     Tensor *counts = tensor_make(t, F32, SHAPE(s.heads, clusters));
     KERNEL(t, kmeans, mixed_counts, &s, op_as_heads(x), nearest->data, counts->data);
+    counts = comm_sum(t, counts);
     region_close(t, before);
     return counts;
 }

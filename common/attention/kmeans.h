@@ -22,7 +22,7 @@ Tensor *hash_scores(Tape *t, Tensor *x, Tensor *directions, int64_t clusters);
 /* The mean over all B N H d of (x - means[nearest])^2; the gradient is x's alone. nearest int32 [B,H,N]. */
 Tensor *kmeans_loss(Tape *t, Tensor *x, Tensor *means, Tensor *nearest);
 
-/* What a batch has for each cluster. Without gradient. */
+/* What a batch has for each cluster, on all ranks together. Without gradient. */
 typedef struct KmeansSums {
     Tensor *sums;   /* [H,K,d]: of its tokens */
     Tensor *counts; /* [H,K]: how many these are, without those that are all zeros (padding) */

@@ -14,7 +14,7 @@
 typedef struct Comm Comm;
 
 /* The ranks that the launcher (mpirun, srun) started this program as one of; *c is NULL where it is the only one. False with
- * a line: this build has no MPI. */
+ * a line: this build has no MPI. (ZOO_MPI_LIBRARY names another shared object than the build's.) */
 bool comm_open(Comm **c, Error *e);
 void comm_close(Comm *c);
 

@@ -5,6 +5,7 @@
 #include "common/comm/launch.h"
 
 #include <dlfcn.h>
+#include <stdlib.h>
 
 bool comm_open(Comm **c, Error *e)
 {
@@ -12,7 +13,8 @@ bool comm_open(Comm **c, Error *e)
     *c = NULL;
     if (ranks == 1)
         return true;
-    void *object = dlopen(ZOO_BUILD "/comm/libzoo_mpi.so", RTLD_NOW | RTLD_GLOBAL);
+    const char *other = getenv("ZOO_MPI_LIBRARY");
+    void *object = dlopen(other ? other : ZOO_BUILD "/comm/libzoo_mpi.so", RTLD_NOW | RTLD_GLOBAL);
     TransportOpen *open = NULL;
     if (object)
         *(void **)&open = dlsym(object, "zoo_transport_open");

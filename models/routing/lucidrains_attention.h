@@ -29,7 +29,7 @@ void kmeans_free(Kmeans *k);
 /* x [B,N,H,d] -> the scores [B,H,N,K] of every token, without gradient, and *aux, a scalar. The first call finds the means. */
 Tensor *kmeans_scores(Tape *t, const Kmeans *k, Tensor *x, Tensor **aux);
 
-/* Ten rounds of k-means by the largest product, from the rows of x [B,N,H,d] that index [K] names in B * N. */
+/* Ten rounds of k-means by the largest product, from the rows of x [B,N,H,d] that index [K] names in B * N of all ranks. */
 void kmeans_begin(Tape *t, const Kmeans *k, Tensor *x, const int64_t *index);
 
 /* The step after a backward pass; does nothing if no forward wanted one. */

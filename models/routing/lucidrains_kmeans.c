@@ -1,6 +1,7 @@
 #include "models/routing/lucidrains_attention.h"
 
 #include "common/attention/kmeans.h"
+#include "common/autograd/ranks.h"
 #include "common/base/memory.h"
 
 enum { FIRST_ROUNDS = 10 };
@@ -47,7 +48,8 @@ void kmeans_begin(Tape *t, const Kmeans *k, Tensor *x, const int64_t *index)
         rows[i] = (int32_t)index[i / heads];
     Tensor *chosen = tensor_from(t, I32, SHAPE(1, clusters, heads), rows);
     mem_free(rows);
-    Tensor *all = reshape(t, contiguous(t, x), SHAPE(1, tensor_dim(x, 0) * tensor_dim(x, 1), heads, width));
+    Tensor *all = comm_gather_rows(t, x);
+    all = reshape(t, all, SHAPE(1, tensor_dim(all, 0) * tensor_dim(all, 1), heads, width));
     Tensor *means = permute(t, gather_rows(t, all, chosen), (const int[]){0, 2, 1, 3}); /* [1,H,K,d] */
     means = reshape(t, means, SHAPE(heads, clusters, width));
     for (int i = 0; i < FIRST_ROUNDS; i++)
@@ -59,10 +61,10 @@ void kmeans_begin(Tape *t, const Kmeans *k, Tensor *x, const int64_t *index)
     k->wanted->forwards = 0;
 }
 
-/* So many different tokens out of all, or, if there are fewer, tokens that may repeat. */
+/* So many different tokens out of all ranks', or, if there are fewer, tokens that may repeat. */
 static void begin_anywhere(Tape *t, const Kmeans *k, Tensor *x)
 {
-    int64_t tokens = tensor_dim(x, 0) * tensor_dim(x, 1), clusters = tensor_dim(k->means, 1);
+    int64_t tokens = tensor_dim(x, 0) * tensor_dim(x, 1) * comm_ranks(tape_comm(t)), clusters = tensor_dim(k->means, 1);
     int64_t *index = mem_new((size_t)MAX(tokens, clusters) * sizeof *index);
     Random r = {.draw = tape_draw(t, k->site), .replay = tape_replaying(t)};
     if (tokens >= clusters)

@@ -209,8 +209,10 @@ static Tensor *drop_targets(Tape *t, const Official *m, Tensor *tokens)
     int64_t *ids = mem_new((size_t)tensor_count(tokens) * sizeof *ids);
     tensor_read(t, tokens, ids);
     Random r = {.draw = tape_draw(t, m->target_site)};
-    for (int64_t i = 0; i < tensor_count(tokens); i++)
+    for (int64_t i = 0; i < tensor_count(tokens); i++) {
+        r.next = (uint64_t)tape_element(t, tokens->shape, i);
         ids[i] = random_uniform(&r) < rate ? 0 : ids[i];
+    }
     Tensor *dropped = tensor_from(t, I64, tokens->shape, ids);
     mem_free(ids);
     return dropped;

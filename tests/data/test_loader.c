@@ -221,6 +221,16 @@ static void test_ranks_share_a_batch(void **state)
     dataset_close(d);
 }
 
+/* Where the rows are not so many pairs, a share is rows that follow each other. */
+static void test_ranks_share_single_rows(void **state)
+{
+    (void)state;
+    for (int rank = 0; rank < 3; rank++)
+        for (int64_t r = 0; r < 3; r++)
+            assert_int_equal(order_batch_row(9, rank, 3, r), 3 * rank + r);
+    assert_int_equal(order_batch_row(4, 2, 4, 0), 2);
+}
+
 static void test_values_are_normalised_and_padded(void **state)
 {
     (void)state;
@@ -357,6 +367,11 @@ static void test_wrong_options_are_one_line(void **state)
     assert_null(loader_open(&o, &e));
     assert_string_equal(e.text,
                         "train.batch_size is 10, expected a multiple of 8 for 4 ranks: each takes pairs of rows");
+    o.batch_size = 16; /* 103 = 6 * 16 + 7 */
+    o.drop_last = false;
+    assert_null(loader_open(&o, &e));
+    assert_string_equal(e.text, "the last batch of an epoch has 7 samples, expected a multiple of 8 for 4 ranks: use "
+                                "train.drop_last=yes");
     dataset_close(d);
 }
 
@@ -418,12 +433,19 @@ static void test_repeated_augmentation_epoch(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_thread_count_does_not_show),           cmocka_unit_test(test_resume_at_any_step),
-        cmocka_unit_test(test_an_epoch_visits_every_sample_once),    cmocka_unit_test(test_ranks_share_a_batch),
-        cmocka_unit_test(test_values_are_normalised_and_padded),     cmocka_unit_test(test_errors_come_in_order),
-        cmocka_unit_test(test_corrupt_samples_replaced_or_left_out), cmocka_unit_test(test_no_allocation_once_warm),
-        cmocka_unit_test(test_wrong_options_are_one_line),           cmocka_unit_test(test_hold_out),
-        cmocka_unit_test(test_named_sites_are_no_positions),         cmocka_unit_test(test_repeated_augmentation_epoch),
+        cmocka_unit_test(test_thread_count_does_not_show),
+        cmocka_unit_test(test_resume_at_any_step),
+        cmocka_unit_test(test_an_epoch_visits_every_sample_once),
+        cmocka_unit_test(test_ranks_share_a_batch),
+        cmocka_unit_test(test_ranks_share_single_rows),
+        cmocka_unit_test(test_values_are_normalised_and_padded),
+        cmocka_unit_test(test_errors_come_in_order),
+        cmocka_unit_test(test_corrupt_samples_replaced_or_left_out),
+        cmocka_unit_test(test_no_allocation_once_warm),
+        cmocka_unit_test(test_wrong_options_are_one_line),
+        cmocka_unit_test(test_hold_out),
+        cmocka_unit_test(test_named_sites_are_no_positions),
+        cmocka_unit_test(test_repeated_augmentation_epoch),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -158,6 +158,46 @@ static void neither_threads_nor_a_new_start_show(void **state)
     }
 }
 
+/* Each part of a batch is shared by the ranks: together they have its sequences, crops and all, each at its place. */
+static void ranks_share_the_parts_of_a_batch(void **state)
+{
+    (void)state;
+    enum { BATCH = 12, PARTS = 2, LENGTH = 16 };
+    Tokens tokens = tokens_of_text();
+    Sequences *s = sequences_crops((TokenRange){&tokens, 0, TOKENS}, LENGTH, NULL);
+    SequenceLoaderOptions o = {
+        .sequences = s, .batch_size = BATCH, .shuffle = true, .drop_last = true, .seed = 3, .parts = PARTS};
+    int64_t whole[BATCH][LENGTH];
+    for (int ranks = 1; ranks <= 3; ranks++) {
+        bool made[BATCH] = {false};
+        for (o.rank = 0, o.ranks = ranks; o.rank < ranks; o.rank++) {
+            SequenceLoader *l = sequence_loader_open(&o, NULL);
+            sequence_loader_next(l);
+            const SequenceBatch *b = sequence_loader_next(l);
+            assert_int_equal(b->rows, BATCH / ranks);
+            assert_true((b->place == NULL) == (ranks == 1));
+            for (int r = 0; r < b->rows; r++) {
+                int share = b->rows / PARTS, part = r / share;
+                int64_t at = part * (BATCH / PARTS) + (b->place ? b->place[r] : r % share);
+                assert_false(made[at]);
+                made[at] = true;
+                if (ranks == 1)
+                    memcpy(whole[at], b->ids + r * LENGTH, sizeof whole[0]);
+                assert_memory_equal(b->ids + r * LENGTH, whole[at], sizeof whole[0]);
+            }
+            sequence_loader_close(l);
+        }
+        for (int i = 0; i < BATCH; i++)
+            assert_true(made[i]);
+    }
+    Error e;
+    o.rank = 0;
+    o.ranks = 5;
+    assert_null(sequence_loader_open(&o, &e));
+    assert_string_equal(e.text, "train.batch_size is 12, expected a multiple of 10 for 5 ranks and train.accumulate");
+    sequences_close(s);
+}
+
 static void an_epoch_visits_every_window(void **state)
 {
     (void)state;
@@ -245,6 +285,7 @@ int main(void)
         cmocka_unit_test(crops_begin_anywhere_in_the_range),
         cmocka_unit_test(documents_have_one_length),
         cmocka_unit_test(neither_threads_nor_a_new_start_show),
+        cmocka_unit_test(ranks_share_the_parts_of_a_batch),
         cmocka_unit_test(an_epoch_visits_every_window),
         cmocka_unit_test(recall_asks_for_what_it_told),
     };

@@ -1,5 +1,6 @@
 /* The training loop: when the hooks of a task are called, and that a resumed run does not begin again. */
 #include "common/autograd/ops.h"
+#include "common/comm/virtual.h"
 #include "common/run/trainer.h"
 #include "run_floor/scratch.h"
 
@@ -10,6 +11,7 @@ typedef struct Counter {
     Task task; /* first: a Task is one */
     Params *params;
     Tensor *weight, *count, *output;
+    float share;          /* of the loss that is this rank's; 0: all */
     int begun, refuse_at; /* train_step fails at this step of the epoch; -1: never */
     float after[EPOCHS * STEPS];
 } Counter;
@@ -51,7 +53,8 @@ static bool train_step(Task *task, Tape *t, int64_t epoch, StepResult *result, E
     c->output = tape_keep(t, square(t, c->weight));
     result->count = 1;
     result->loss = (double)tensor_scalar(t, c->output);
-    tape_backward(t, &c->output, NULL, 1);
+    Tensor *loss = c->share > 0 ? scale(t, c->output, c->share) : c->output;
+    tape_backward(t, &loss, NULL, 1);
     return true;
 }
 
@@ -136,11 +139,85 @@ static void a_resumed_run_does_not_begin_again(void **state)
     counter_close(&second);
 }
 
+/* ---- Ranks */
+
+typedef struct Ranks {
+    char *folder;
+    TrainerEnd end[2];
+    Error error[2];
+    int refused[2];
+} Ranks;
+
+static void train_whole_batches(Comm *c, void *user)
+{
+    Ranks *r = user;
+    int rank = comm_rank(c);
+    Error *e = &r->error[rank];
+    Counter counter;
+    counter_open(&counter, cpu_backend(e));
+    counter.task.rows_local = "its loss compares every row with every other";
+    Tape *t = tape_new(&(TapeOptions){.backend = cpu_backend(e), .threads = 1, .comm = c});
+    r->end[rank] = trainer_run(&counter.task, t, &(TrainerOptions){.run = r->folder, .save_seconds = 1e9}, e);
+    tape_free(t);
+    counter_close(&counter);
+}
+
+static void a_training_that_cannot_be_split_refuses_ranks(void **state)
+{
+    Ranks r = {.folder = *state};
+    virtual_ranks_run(2, train_whole_batches, &r, NULL);
+    for (int i = 0; i < 2; i++) {
+        assert_int_equal(r.end[i], TRAINER_FAILED);
+        assert_string_equal(r.error[i].text, "2 ranks, but this training cannot be split among them: its loss compares "
+                                             "every row with every other");
+    }
+    char *metrics = path_join(*state, "metrics.csv");
+    assert_false(file_exists(metrics));
+    mem_free(metrics);
+}
+
+/* The weight's loss is a part of each rank's, and rank 0 alone writes. */
+static void train_together(Comm *c, void *user)
+{
+    Ranks *r = user;
+    int rank = comm_rank(c);
+    Error *e = &r->error[rank];
+    Counter counter;
+    counter_open(&counter, cpu_backend(e));
+    counter.share = 0.5f;
+    Tape *t = tape_new(&(TapeOptions){.backend = cpu_backend(e), .threads = 1, .comm = c});
+    Log *log = log_open(stdout, NULL, e);
+    char *folder = rank ? str_copy("/nowhere/at/all") : str_copy(r->folder);
+    r->end[rank] = trainer_run(&counter.task, t, &(TrainerOptions){.run = folder, .log = log, .save_seconds = 1e9}, e);
+    for (int i = 0; i < EPOCHS * STEPS; i++)
+        r->refused[rank] += counter.after[i] != (float)(1.0 / (2 << i));
+    mem_free(folder);
+    log_close(log);
+    tape_free(t);
+    counter_close(&counter);
+}
+
+static void ranks_train_together_and_one_writes(void **state)
+{
+    Ranks r = {.folder = *state};
+    virtual_ranks_run(2, train_together, &r, NULL);
+    for (int i = 0; i < 2; i++) {
+        if (r.end[i] != TRAINER_DONE)
+            fail_msg("rank %d: %s", i, r.error[i].text);
+        assert_int_equal(r.refused[i], 0);
+    }
+    char *checkpoint = path_join(*state, "checkpoints/6");
+    assert_true(folder_exists(checkpoint));
+    mem_free(checkpoint);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         SCRATCH_TEST(hooks_are_called),
         SCRATCH_TEST(a_resumed_run_does_not_begin_again),
+        SCRATCH_TEST(a_training_that_cannot_be_split_refuses_ranks),
+        SCRATCH_TEST(ranks_train_together_and_one_writes),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
