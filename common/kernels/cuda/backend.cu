@@ -77,5 +77,6 @@ const Backend *zoo_cuda_backend(Error *e)
     backend.sight = cuda_sight;
     backend.windows = cuda_windows;
     backend.rotary = cuda_rotary;
+    backend.relative = cuda_relative;
     return &backend;
 }

@@ -69,7 +69,7 @@ __global__ void sum_rows_chunks(SumRows s)
 }
 
 /* sums (+)= the chunks' partial sums in order */
-__global__ void add_chunks(int64_t count, int64_t chunks, const float *partial, bool add, float *sums)
+__global__ void add_all_chunks(int64_t count, int64_t chunks, const float *partial, bool add, float *sums)
 {
     for (int64_t i = map_col<1>(); i < count; i += map_col_step<1>()) {
         float sum = add ? sums[i] : 0;
@@ -77,6 +77,12 @@ __global__ void add_chunks(int64_t count, int64_t chunks, const float *partial, 
             sum += partial[chunk * count + i];
         sums[i] = sum;
     }
+}
+
+void cuda_add_chunks(const Exec *exec, int64_t count, int64_t chunks, const float *partial, bool add, float *sums)
+{
+    MapGrid g = map_grid(1, count);
+    LAUNCH(add_all_chunks, g.grid, g.block, 0, exec, count, chunks, partial, add, sums);
 }
 
 void cuda_sum_rows(const Exec *exec, int64_t rows, int64_t cols, Rows x, int64_t period, bool add, float *sums)
@@ -94,10 +100,8 @@ void cuda_sum_rows(const Exec *exec, int64_t rows, int64_t cols, Rows x, int64_t
     s.x = x, s.add = add && !chunked, s.to = chunked ? (float *)exec->scratch : sums;
     dim3 grid((unsigned)blocks_for(cols, WARP), (unsigned)s.chunks, (unsigned)map_lesser(period, MAP_MOST_Y));
     LAUNCH(sum_rows_chunks, grid, dim3(WARP, PHASES), 0, exec, s);
-    if (!chunked)
-        return;
-    MapGrid g = map_grid(1, period * cols);
-    LAUNCH(add_chunks, g.grid, g.block, 0, exec, period * cols, s.chunks, (const float *)exec->scratch, add, sums);
+    if (chunked)
+        cuda_add_chunks(exec, period * cols, s.chunks, (const float *)exec->scratch, add, sums);
 }
 
 /* ---- Over columns */
