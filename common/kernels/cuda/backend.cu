@@ -64,6 +64,8 @@ const Backend *zoo_cuda_backend(Error *e)
     backend.bf16 = true;
     backend.memory = cuda_memory;
     backend.matmul = cuda_matmul;
+    backend.chain = cuda_chain;
+    backend.convolution = cuda_convolution;
     backend.norm = cuda_norm;
     backend.elementwise = cuda_elementwise;
     backend.loss = cuda_loss;

@@ -212,26 +212,8 @@ static bool product(const Exec *exec, const Product *p)
     return true;
 }
 
-/* ---- Kernels of our own beside them: a warp has a row */
-
+/* A warp has a row. */
 enum { WARPS = 4 };
-
-template <int N> __global__ void convert_rows(int64_t rows, int64_t cols, Rows x, Rows y)
-{
-    int64_t warp = (int64_t)blockIdx.x * WARPS + threadIdx.x / WARP;
-    for (int64_t r = warp; r < rows; r += (int64_t)gridDim.x * WARPS)
-        for (int64_t c = lane_index() * N; c < cols; c += WARP * N)
-            rows_store<N>(y, r, c, rows_load<N>(x, r, c));
-}
-
-static void convert(const Exec *exec, int64_t rows, int64_t cols, Rows x, Rows y)
-{
-    unsigned grid = grid_for(blocks_for(rows, WARPS));
-    if (ROWS_WIDTH(cols, x, y) == 4)
-        LAUNCH(convert_rows<4>, grid, WARPS * WARP, 0, exec, rows, cols, x, y);
-    else
-        LAUNCH(convert_rows<1>, grid, WARPS * WARP, 0, exec, rows, cols, x, y);
-}
 
 /* y = bias in every row, or 0: what is left of a product over no inputs. */
 __global__ void fill_rows(int64_t rows, int64_t cols, const float *bias, Rows y)
@@ -262,7 +244,7 @@ static Rows as_bf16(const Exec *exec, const char *name, int64_t rows, int64_t co
     if (x.type == BF16)
         return x;
     Rows to = {room_take(where, (size_t)(rows * row_length(cols)) * sizeof(bf16), name), row_length(cols), BF16};
-    convert(exec, rows, cols, x, to);
+    cuda_elementwise.scale(exec, rows, cols, 1.0f, x, false, to);
     return to;
 }
 
@@ -275,7 +257,7 @@ static Rows weight_bf16(const Exec *exec, const char *name, int64_t n, int64_t k
     bool fresh;
     copy.data = packed_copy(w, FORM_BF16, n, k, (size_t)(n * copy.stride) * sizeof(bf16), name, &fresh);
     if (!fresh)
-        convert(exec, n, k, stored, copy);
+        cuda_elementwise.scale(exec, n, k, 1.0f, stored, false, copy);
     return copy;
 }
 
