@@ -63,7 +63,8 @@ function(zoo_cuda_test prefix name library)
     set_tests_properties(${prefix}_${name} PROPERTIES LABELS cuda SKIP_RETURN_CODE 77 TIMEOUT 900 ENVIRONMENT
                          "${check_environment};ZOO_TEST_DEVICE=cuda;ZOO_CUDA_LIBRARY=$<TARGET_FILE:${library}>;${ARGN}")
 endfunction()
-file(GLOB cuda_tests CONFIGURE_DEPENDS ${PROJECT_SOURCE_DIR}/tests/kernels/test_*_kernels.c)
+file(GLOB cuda_tests CONFIGURE_DEPENDS ${PROJECT_SOURCE_DIR}/tests/kernels/test_*_kernels.c
+     ${PROJECT_SOURCE_DIR}/tests/autograd/test_ops.c)
 foreach(source ${cuda_tests})
     get_filename_component(name ${source} NAME_WE)
     zoo_cuda_test(cuda ${name} zoo_cuda_emulated)

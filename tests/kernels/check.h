@@ -28,8 +28,8 @@ typedef struct Trial {
 } Trial;
 
 typedef struct Case {
-    const char *kernel;
-    size_t offset; /* of the entry in Backend */
+    const char *kernel; /* "family.kernel" */
+    size_t offset;      /* of the entry in Backend */
     void (*run)(Trial *);
 } Case;
 
@@ -203,6 +203,9 @@ static inline void check_cases(const Case *cases, int count)
     for (Level level = {0}; next_level(&level);) {
         for (int c = 0; c < count; c++) {
             if (testing_cuda() && entry_missing(level.backend, cases[c].offset)) {
+                if (!cuda_may_lack(cases[c].kernel))
+                    fail_msg("device cuda has no %s, and cuda_lacks of tests/support/device.h does not say so",
+                             cases[c].kernel);
                 print_message("device cuda has no %s yet\n", cases[c].kernel);
                 continue;
             }
@@ -258,7 +261,7 @@ static inline void check_refused(void (*call)(Trial *))
 
 #define CASE(family, kernel, run)                                                                                      \
     {                                                                                                                  \
-#kernel, offsetof(Backend, family.kernel), run                                                                 \
+#family "." #kernel, offsetof(Backend, family.kernel), run                                                     \
     }
 
 /* The main of a family's test: `cases` is its table. */

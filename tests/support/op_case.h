@@ -175,13 +175,12 @@ static inline void run_forward(Run *r, Tensor *y[2])
     Tensor *in[MOST_INPUTS];
     for (int i = 0; i < r->inputs; i++) {
         Leaf *l = &r->leaf[i];
-        size_t bytes = (size_t)shape_count(l->shape) * sizeof(float);
         if (r->op->in[i].type != F32)
             l->tensor = integers_from(r->tape, r->op->in[i].type, l->shape, l->values);
         else if (!r->params)
             l->tensor = tensor_from(r->tape, F32, l->shape, l->values);
-        else if (r->tape->device != DEVICE_META)
-            memcpy(l->tensor->data, l->values, bytes);
+        else
+            param_write(r->params, l->tensor, l->values);
         if (!r->params && !is_fixed(&r->op->in[i]))
             tensor_needs_gradient(l->tensor);
         in[i] = leaf_view(r->tape, l, r->op->in[i].shape);
@@ -368,6 +367,26 @@ static inline void check_lay(const OpCase *given, Tape *t, Lay lay, int uses, bo
     run_free(&r);
 }
 
+/* Exit code 2 and a line where the backend lacks a kernel that the case needs. */
+static inline void run_once(void *given)
+{
+    const OpCase *c = given;
+    Tape *t = test_tape(1);
+    Run r = run_new(c, t, WHOLE, 1, false);
+    float *values[2];
+    run_backward(&r, values);
+}
+
+static inline bool case_lacks_kernels(const OpCase *c)
+{
+    char message[512];
+    int status = child_status(run_once, (void *)c, false, message);
+    bool lacks = WIFEXITED(status) && WEXITSTATUS(status) == 2 && strstr(message, "device cuda has no ");
+    if (lacks)
+        print_message("%s: %s", c->op, message);
+    return lacks;
+}
+
 static inline void check_case(const OpCase *c)
 {
     Tape *t = test_tape(1);
@@ -390,7 +409,8 @@ static inline void check_on_meta(const OpCase *c)
     run_backward(&on_meta, meta_values);
     assert_true(shape_equal(on_real.y, on_meta.y));
     assert_true(tape_macs(real) == tape_macs(meta));
-    assert_int_equal(pool_peak(tape_pool(real)), pool_peak(tape_pool(meta)));
+    if (!testing_cuda()) /* whose tensors are aligned to more */
+        assert_int_equal(pool_peak(tape_pool(real)), pool_peak(tape_pool(meta)));
     for (int i = 0; i < on_meta.inputs; i++)
         assert_true(is_fixed(&c->in[i]) || tensor_gradient(on_meta.leaf[i].tensor) != NULL);
     tape_reset(meta);
