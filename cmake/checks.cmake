@@ -35,6 +35,9 @@ endif()
 
 add_custom_target(checks) # everything that ./tests/run runs
 add_dependencies(checks floors bench ${ZOO_MODELS})
+if(TARGET zoo_nccl_transport)
+    add_dependencies(checks zoo_nccl_transport)
+endif()
 add_subdirectory(${PROJECT_SOURCE_DIR}/tests/cuda_emulation ${PROJECT_BINARY_DIR}/cuda_emulation)
 add_dependencies(checks zoo_cuda_emulated)
 if(TARGET zoo_cuda_races)

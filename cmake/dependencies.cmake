@@ -60,4 +60,4 @@ message(STATUS "zoo: ${CMAKE_C_COMPILER_ID} ${CMAKE_C_COMPILER_VERSION}, ${CMAKE
                "libyaml ${zoo_yaml_VERSION}, jansson ${zoo_jansson_VERSION}, libzip ${zoo_zip_VERSION}, "
                "turbojpeg ${zoo_jpeg_VERSION}, png ${PNG_VERSION_STRING}, zlib ${ZLIB_VERSION_STRING}, libdeflate ${zoo_deflate_VERSION}, "
                "utf8proc ${zoo_utf8proc_VERSION}, pcre2 ${zoo_pcre2_VERSION}, "
-               "cmocka ${cmocka_version}, MPI ${mpi_version}")
+               "cmocka ${cmocka_version}")

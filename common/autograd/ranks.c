@@ -13,11 +13,8 @@ static Tensor *copy_of(Tape *t, Tensor *x)
     return y;
 }
 
-/* The memory of tensors is the host's, so far. */
 static void sum_in_place(Tape *t, Tensor *x)
 {
-    if (t->device != DEVICE_CPU)
-        kernel_missing(t, "sum over ranks");
     comm_sum_floats(t->comm, t->backend, x->data, tensor_count(x));
 }
 
@@ -56,7 +53,7 @@ static int64_t elements_a_row(const Tape *t, const Tensor *x)
     return each ? each : tensor_count(x);
 }
 
-/* The rows of one rank at their places, or from there back. */
+/* On the host: the rows of one rank at their places, or from there back. */
 static void move_rows(const int64_t *place, int64_t rows, int64_t each, float *of_rank, float *whole, bool back)
 {
     for (int64_t r = 0; r < rows; r++) {
@@ -65,37 +62,52 @@ static void move_rows(const int64_t *place, int64_t rows, int64_t each, float *o
     }
 }
 
-/* Where this rank's rows lie in the whole: the map, or the rank's place as one row. */
-static const int64_t *places_here(const Tape *t, const int64_t *rank)
-{
-    return t->rows.rows ? t->rows.place : rank;
-}
-
 typedef struct GatherArgs {
     const int64_t *place; /* [rows], or NULL: rank after rank */
     int64_t rows, each, rank;
 } GatherArgs;
 
+/* Where this rank's rows lie in the whole. */
+static const int64_t *places(const GatherArgs *a)
+{
+    return a->place ? a->place : &a->rank;
+}
+
+static float *read_floats(Tape *t, const Tensor *x)
+{
+    float *values = mem_new((size_t)tensor_count(x) * sizeof *values);
+    tensor_read(t, x, values);
+    return values;
+}
+
 static void gather_backward(Tape *t, Node *n)
 {
     const GatherArgs *a = n->args;
-    Tensor *whole = copy_of(t, n->out->gradient), *mine = tensor_make(t, F32, n->in[0]->shape);
-    sum_in_place(t, whole);
-    move_rows(a->place ? a->place : &a->rank, a->rows, a->each, mine->data, whole->data, true);
-    gradient_give(t, n->in[0], mine);
+    Tensor *sum = copy_of(t, n->out->gradient);
+    sum_in_place(t, sum);
+    float *whole = read_floats(t, sum), *mine = mem_new((size_t)tensor_count(n->in[0]) * sizeof *mine);
+    move_rows(places(a), a->rows, a->each, mine, whole, true);
+    gradient_give(t, n->in[0], tensor_from(t, F32, n->in[0]->shape, mine));
+    mem_free(whole);
+    mem_free(mine);
 }
 
-static void gather(Tape *t, const Tensor *x, const GatherArgs *a, Tensor *y)
+static Tensor *gather(Tape *t, const Tensor *x, Shape shape, const GatherArgs *a)
 {
-    if (t->device != DEVICE_CPU)
-        kernel_missing(t, "gather over ranks");
     int ranks = comm_ranks(t->comm);
-    int64_t count = tensor_count(x), *places = tensor_make(t, I64, SHAPE(ranks, a->rows))->data;
-    float *all = tensor_make(t, F32, y->shape)->data;
-    comm_gather(t->comm, places_here(t, &a->rank), (size_t)a->rows * sizeof *places, places);
-    comm_gather(t->comm, x->data, (size_t)count * sizeof *all, all);
+    int64_t count = tensor_count(x), *all_places = mem_new((size_t)(ranks * a->rows) * sizeof *all_places);
+    float *mine = read_floats(t, x), *all = mem_new((size_t)(ranks * count) * sizeof *all),
+          *whole = mem_new((size_t)(ranks * count) * sizeof *all);
+    comm_gather(t->comm, places(a), (size_t)a->rows * sizeof *all_places, all_places);
+    comm_gather(t->comm, mine, (size_t)count * sizeof *all, all);
     for (int r = 0; r < ranks; r++)
-        move_rows(places + r * a->rows, a->rows, a->each, all + r * count, y->data, false);
+        move_rows(all_places + r * a->rows, a->rows, a->each, all + r * count, whole, false);
+    Tensor *y = tensor_from(t, F32, shape, whole);
+    mem_free(all_places);
+    mem_free(mine);
+    mem_free(all);
+    mem_free(whole);
+    return y;
 }
 
 Tensor *comm_gather_rows(Tape *t, Tensor *x)
@@ -109,12 +121,9 @@ Tensor *comm_gather_rows(Tape *t, Tensor *x)
         return x;
     Shape shape = x->shape;
     shape.dim[0] *= ranks;
-    Tensor *y = tensor_make(t, F32, shape);
     GatherArgs args = {t->rows.rows ? t->rows.place : NULL, MAX(t->rows.rows, (int64_t)1), elements_a_row(t, x),
                        comm_rank(t->comm)};
-    Scope s = scope_open(t);
-    gather(t, x, &args, y);
-    scope_close_n(t, s, NULL, 0);
+    Tensor *y = gather(t, x, shape, &args);
     if (OP_RECORDS(t, x)) {
         Node *n = op_record(t, "comm_gather_rows", gather_backward, y, &args, sizeof args);
         OP_INPUTS(t, n, x);

@@ -20,6 +20,11 @@ int comm_ranks(const Comm *c)
     return c ? c->transport.ranks : 1;
 }
 
+const char *comm_name(const Comm *c)
+{
+    return c->device.name ? c->device.name : c->transport.name;
+}
+
 CommRange comm_range(const Comm *c, int64_t n)
 {
     int64_t rank = comm_rank(c), ranks = comm_ranks(c);
@@ -30,6 +35,8 @@ void comm_close(Comm *c)
 {
     if (!c)
         return;
+    if (c->device.name)
+        c->device.close(c->device.own);
     c->transport.close(c->transport.own);
     mem_free(c);
 }

@@ -18,6 +18,12 @@ typedef struct Comm Comm;
 bool comm_open(Comm **c, Error *e);
 void comm_close(Comm *c);
 
+/* For ranks whose tensors lie on a GPU each: sums go through NCCL from here on. Where the build has none (or ZOO_NCCL_LIBRARY
+ * names none), they go through the host. False with a line: NCCL cannot start. */
+bool comm_open_gpus(Comm *c, Error *e);
+
+const char *comm_name(const Comm *c); /* of what moves the sums of tensors: "MPI", "NCCL" */
+
 int comm_rank(const Comm *c);  /* from 0 */
 int comm_ranks(const Comm *c); /* at least 1 */
 
@@ -43,7 +49,7 @@ char *comm_share_text(Comm *c, const char *text);                     /* rank 0'
  * on something else. Those that are under way at the same time have tags of their own, from 1 on. */
 typedef struct CommSum CommSum;
 
-/* For the same x again and again; the kernels of `backend` add. */
+/* For the same x again and again, which is memory of the backend; NULL: the host's. */
 CommSum *comm_sum_new(Comm *c, const Backend *backend, int tag, float *x, int64_t count);
 void comm_sum_free(CommSum *s);
 void comm_sum_begin(CommSum *s);                    /* from here on x is not to be touched */

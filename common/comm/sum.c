@@ -8,8 +8,8 @@
 
 struct CommSum {
     Comm *comm;
-    const Backend *backend;
-    float *x, *part; /* part: what the neighbour has of one part */
+    const Backend *backend, *adds; /* of x; of the values that go around */
+    float *x, *values, *part;      /* values: x, or its copy on the host; part: what the neighbour has of one part */
     int64_t count;
     int tag, step; /* of 2 (ranks - 1) */
     bool under_way;
@@ -26,12 +26,24 @@ static int64_t part_count(const CommSum *s, int part)
     return part_begins(s, part + 1) - part_begins(s, part);
 }
 
+/* A library of the device's own does all of it, where what is begun in one order on every rank is this sum; else the values of a
+ * device go around as a copy on the host. */
+static bool by_device(const CommSum *s)
+{
+    return s->comm->device.sum && !s->backend->memory.on_host && s->tag != TAG_NOW;
+}
+
 CommSum *comm_sum_new(Comm *c, const Backend *backend, int tag, float *x, int64_t count)
 {
     CommSum *s = mem_new(sizeof *s);
-    *s = (CommSum){.comm = c, .backend = backend, .tag = tag, .x = x, .count = count};
-    int ranks = comm_ranks(c);
-    s->part = mem_new((size_t)(count / ranks + 1) * sizeof *s->part);
+    Error e;
+    *s = (CommSum){.comm = c, .backend = backend, .tag = tag, .x = x, .values = x, .count = count};
+    s->adds = cpu_backend(&e);
+    if (!s->backend)
+        s->backend = s->adds;
+    if (!s->backend->memory.on_host && !by_device(s))
+        s->values = mem_new((size_t)count * sizeof *s->values);
+    s->part = mem_new((size_t)(count / comm_ranks(c) + 1) * sizeof *s->part);
     return s;
 }
 
@@ -39,11 +51,13 @@ void comm_sum_free(CommSum *s)
 {
     if (!s)
         return;
+    if (s->values != s->x)
+        mem_free(s->values);
     mem_free(s->part);
     mem_free(s);
 }
 
-static bool adds(const CommSum *s)
+static bool adds_up(const CommSum *s)
 {
     return s->step < s->comm->transport.ranks - 1;
 }
@@ -62,9 +76,9 @@ static void begin_step(CommSum *s)
     s->exchange = (Exchange){.to = (rank + 1) % ranks,
                              .from = (rank - 1 + ranks) % ranks,
                              .tag = s->tag,
-                             .send = s->x + part_begins(s, sent),
+                             .send = s->values + part_begins(s, sent),
                              .send_bytes = (size_t)part_count(s, sent) * sizeof *s->x,
-                             .receive = adds(s) ? s->part : s->x + part_begins(s, part),
+                             .receive = adds_up(s) ? s->part : s->values + part_begins(s, part),
                              .receive_bytes = (size_t)part_count(s, part) * sizeof *s->x};
     comm_begin(s->comm, &s->exchange);
 }
@@ -74,27 +88,49 @@ static void end_step(CommSum *s)
     int part = part_received(s);
     int64_t n = part_count(s, part);
     Exec alone = {.threads = 1};
-    if (adds(s) && n)
-        s->backend->elementwise.scale(&alone, 1, n, 1.0f, (Rows){s->part, n, F32}, true,
-                                      (Rows){s->x + part_begins(s, part), n, F32});
+    if (adds_up(s) && n)
+        s->adds->elementwise.scale(&alone, 1, n, 1.0f, (Rows){s->part, n, F32}, true,
+                                   (Rows){s->values + part_begins(s, part), n, F32});
     s->step++;
 }
 
 void comm_sum_begin(CommSum *s)
 {
+    Exec exec = {.threads = 1, .stream = s->backend->stream};
     contract(!s->under_way, "comm_sum_begin: the sum before has not ended");
     s->under_way = comm_ranks(s->comm) > 1;
     s->step = 0;
-    if (s->under_way)
-        begin_step(s);
+    if (!s->under_way)
+        return;
+    if (by_device(s)) {
+        s->comm->device.sum(s->comm->device.own, s->x, s->count, s->backend->stream, &s->exchange);
+        return;
+    }
+    if (s->values != s->x)
+        s->backend->memory.download(&exec, s->values, s->x, (size_t)s->count * sizeof *s->x);
+    begin_step(s);
+}
+
+static void end(CommSum *s)
+{
+    Exec exec = {.threads = 1, .stream = s->backend->stream};
+    s->under_way = false;
+    if (s->values != s->x)
+        s->backend->memory.upload(&exec, s->x, s->values, (size_t)s->count * sizeof *s->x);
 }
 
 bool comm_sum_go_on(CommSum *s)
 {
-    while (s->under_way && s->comm->transport.over(s->comm->transport.own, &s->exchange)) {
+    const Transport *t = by_device(s) ? &s->comm->device : &s->comm->transport;
+    while (s->under_way && t->over(t->own, &s->exchange)) {
+        if (t->sum) {
+            s->under_way = false;
+            break;
+        }
         end_step(s);
-        s->under_way = s->step < 2 * (s->comm->transport.ranks - 1);
-        if (s->under_way)
+        if (s->step == 2 * (t->ranks - 1))
+            end(s);
+        else
             begin_step(s);
     }
     return !s->under_way;

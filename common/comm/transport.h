@@ -20,10 +20,14 @@ typedef struct Transport {
     bool (*over)(void *own, Exchange *x); /* whether both have been moved; moves what it can */
     void (*idle)(void *own);              /* this rank has nothing to do but to wait */
     void (*close)(void *own);
+    /* A library that adds up memory of its device by itself, in place, behind what `stream` has to do (NCCL); begun in one
+     * order by all ranks, `over` tells when it is done. Then the other functions may be NULL. */
+    void (*sum)(void *own, float *x, int64_t count, void *stream, Exchange *under_way);
 } Transport;
 
 struct Comm {
     Transport transport;
+    Transport device; /* of those who have GPUs; its name is NULL without them */
     CommTraffic sent;
     const volatile sig_atomic_t *stop; /* NULL: not watched */
     const char *last_words;
@@ -45,3 +49,8 @@ void comm_waited(Comm *c, const Waiting *w);
 
 /* What a transport's shared object exports as `zoo_transport_open`. */
 typedef bool TransportOpen(Transport *t, Error *e);
+
+/* NCCL's: ranks meet by what rank 0 has written into `id`. */
+enum { MEETING_BYTES = 128 };
+typedef bool NcclMeeting(void *id, Error *e);                  /* zoo_nccl_meeting */
+typedef bool NcclOpen(Transport *t, const void *id, Error *e); /* zoo_nccl_open; t->rank and ranks are set */

@@ -59,8 +59,7 @@ GradientSum *gradient_sum_new(Params *p, Tape *t, int64_t bucket_floats)
     *g = (GradientSum){.params = p, .tape = t};
     fill_buckets(g, bucket_floats ? bucket_floats : BUCKET_FLOATS);
     g->touched = mem_new((size_t)params_count(p) * sizeof *g->touched);
-    *array_add(&g->sums) =
-        comm_sum_new(tape_comm(t), t->backend, (int)g->buckets.count + 1, g->touched, params_count(p));
+    *array_add(&g->sums) = comm_sum_new(tape_comm(t), NULL, (int)g->buckets.count + 1, g->touched, params_count(p));
     tape_on_node_done(t, look, g);
     return g;
 }

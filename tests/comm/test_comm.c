@@ -111,6 +111,17 @@ static void sums_of_vectors(void **state)
         assert_memory_equal(f->sums[0], f->sums[r], sizeof f->sums[0]);
 }
 
+/* Memory that the host must not look at goes around as a copy. */
+static void sums_of_device_memory(void **state)
+{
+    Backend elsewhere = *test_backend();
+    elsewhere.memory.on_host = false;
+    Findings device = {.backend = &elsewhere}, *f = findings(state);
+    for_every_number(f, vectors);
+    for_every_number(&device, vectors);
+    assert_memory_equal(f->sums, device.sums, sizeof device.sums);
+}
+
 static void sums_under_way(void **state)
 {
     for_every_number(findings(state), several_at_once);
@@ -202,13 +213,10 @@ int main(void)
     Findings f = {.backend = cpu_backend(&e)};
     void *state = &f;
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test_prestate(host_values, state),
-        cmocka_unit_test_prestate(sums_of_vectors, state),
-        cmocka_unit_test_prestate(sums_under_way, state),
-        cmocka_unit_test_prestate(what_a_rank_sends, state),
-        cmocka_unit_test(a_rank_that_nobody_answers),
-        cmocka_unit_test_prestate(one_rank_does_nothing, state),
-        cmocka_unit_test(launchers),
+        cmocka_unit_test_prestate(host_values, state),           cmocka_unit_test_prestate(sums_of_vectors, state),
+        cmocka_unit_test_prestate(sums_of_device_memory, state), cmocka_unit_test_prestate(sums_under_way, state),
+        cmocka_unit_test_prestate(what_a_rank_sends, state),     cmocka_unit_test(a_rank_that_nobody_answers),
+        cmocka_unit_test_prestate(one_rank_does_nothing, state), cmocka_unit_test(launchers),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

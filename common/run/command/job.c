@@ -26,6 +26,8 @@ bool job_open(Job *job, const Program *p, Settings *settings, JobMemory memory, 
     const Backend *backend = needed ? device_backend(settings->run.device, e) : NULL;
     if (!backend && needed)
         return false;
+    if (real && !backend->memory.on_host && !comm_open_gpus(p->comm, e))
+        return false;
     if (half && backend && !backend->bf16)
         return error_set(e,
                          "precision: bf16 needs a CPU with AVX512_BF16 (this one's level is %s); use precision: fp32",

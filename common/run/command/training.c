@@ -83,6 +83,9 @@ static void introduce(const Job *job, const char *run)
     log_line(job->log, "%s: config %s%s%s, seed %lld, %s parameters, into %s", job->model->name,
              job->settings->config_name, job->settings->arm ? ", arm " : "",
              job->settings->arm ? job->settings->arm : "", (long long)job->settings->run.seed, parameters.text, run);
+    Comm *comm = tape_comm(job->tape);
+    if (comm)
+        log_line(job->log, "%d ranks, sums over %s", comm_ranks(comm), comm_name(comm));
 }
 
 /* The test set meets the checkpoint that the validation chose, which is also what ./eval takes from a run. */
