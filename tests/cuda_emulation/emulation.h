@@ -55,6 +55,14 @@ struct EmulatedCollective {
 void emulated_collective(const EmulatedCollective *what, unsigned mask, const void *in, void *out,
                          const void *argument);
 
+/* Copies that a thread has begun and not waited for. `from` NULL: zeros. */
+struct EmulatedAsyncCopy {
+    void *to;
+    const void *from;
+};
+void emulated_async_begin(void *to, const void *from);
+bool emulated_async_end(EmulatedAsyncCopy *copy); /* the next of the running thread's; false: none is left */
+
 /* Ends the process with "cuda emulation: KERNEL block (x, y, z) thread (x, y, z): message". */
 __attribute__((format(printf, 1, 2), noreturn)) void emulated_fail(const char *format, ...);
 

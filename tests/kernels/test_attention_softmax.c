@@ -29,7 +29,7 @@ typedef struct Result {
 
 static Result run(const Problem *p, const Written *w, const Backend *backend, int threads, bool in_place)
 {
-    Exec exec = {.threads = threads};
+    Exec exec = {.threads = threads, .stream = backend->stream};
     Result r = {malloc(w->count * 4 + 1), malloc(w->rows * 4 + 1), malloc(w->count * 4 + 1),
                 mem_new(p->bias_count * 4 + 1)};
     ScoreTable dbias = p->dbias_table;
@@ -59,6 +59,8 @@ static bool results_equal(const Problem *p, const Written *w, const Result *a, c
 
 static void check(const Case *c)
 {
+    if (left_out())
+        return;
     Problem p = problem(c);
     Reference want = reference(&p);
     Written w = write_out(&p);
@@ -68,7 +70,7 @@ static void check(const Case *c)
                     floats_close("lse", one.lse, want.lse, w.rows, 1e-5) &&
                     floats_close("ds", one.ds, want.ds, w.count, 1e-5) &&
                     floats_close("dbias", one.dbias, want.dbias, p.bias_count, 1e-5);
-        for (int threads = 2; threads <= 3 && good; threads++) {
+        for (int threads = 2; threads <= most_threads() && good; threads++) {
             Result more = run(&p, &w, level.backend, threads, threads == 2);
             good = results_equal(&p, &w, &one, &more);
             if (!good)
@@ -115,7 +117,8 @@ static void test_lowest_scores(void **state)
     const float wanted[] = {0.5f, 0.5f, 0, 1, 0, 0};
     for (Level level = {0}; next_level(&level);) {
         float p[6], lse[3];
-        level.backend->attention.softmax(&(Exec){.threads = 1}, &shape, scores, p, lse);
+        level.backend->attention.softmax(&(Exec){.threads = 1, .stream = level.backend->stream}, &shape, scores, p,
+                                         lse);
         assert_memory_equal(p, wanted, sizeof wanted);
         assert_true(lse[0] > -INFINITY && lse[1] > -INFINITY && lse[2] == -INFINITY);
     }

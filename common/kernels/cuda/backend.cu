@@ -80,5 +80,6 @@ const Backend *zoo_cuda_backend(Error *e)
     backend.windows = cuda_windows;
     backend.rotary = cuda_rotary;
     backend.relative = cuda_relative;
+    backend.attention = cuda_attention;
     return &backend;
 }
