@@ -85,8 +85,10 @@ __global__ void __launch_bounds__(ATTENTION_THREADS) bias_kernel(Backward c, int
     for (int64_t b = at.batch; b < s.batch; b += table.batch)
         for (int64_t h = at.head * group; h < (at.head + 1) * group; h++) {
             __syncthreads();
-            if (threadIdx.x == 0)
-                sight = sight_of(s, b, h);
+            if (threadIdx.x == 0) {
+                const Sight own = sight_of(s, b, h);
+                sight = own;
+            }
             __syncthreads();
             for (int query = first; query < query_end; query += ROWS_TILE) {
                 Span seen = keys_seen(sight, query, ROWS_TILE, KEYS);

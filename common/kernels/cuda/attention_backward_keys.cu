@@ -159,18 +159,20 @@ __global__ void __launch_bounds__(ATTENTION_THREADS, 2)
         for (int64_t h = at.head * group; h < (at.head + 1) * group; h++) {
             __syncthreads();
             if (threadIdx.x == 0) {
-                block.sight = sight_of(s, b, h);
-                block.q = head_of(c.q, b, h, s.width);
-                block.d_o = head_of(c.d_o, b, h, s.value_width);
-                block.k = head_of(c.k, b, h / (s.q_heads / s.k_heads), s.width);
-                block.v = head_of(c.v, b, h / (s.q_heads / s.v_heads), s.value_width);
-                block.seeing = queries_seeing(block.sight, first, ROWS_TILE, Tile::QUERIES);
-                block.first = first;
-                block.column = at.part * W;
-                block.rows = c.statistics.rows + (b * s.q_heads + h) * s.queries;
-                block.whole = c.statistics.whole + (b * s.q_heads + h) * query_tiles;
-                block.dk = c.dk.data;
-                block.dv = c.dv.data;
+                KeyBlock own;
+                own.sight = sight_of(s, b, h);
+                own.q = head_of(c.q, b, h, s.width);
+                own.d_o = head_of(c.d_o, b, h, s.value_width);
+                own.k = head_of(c.k, b, h / (s.q_heads / s.k_heads), s.width);
+                own.v = head_of(c.v, b, h / (s.q_heads / s.v_heads), s.value_width);
+                own.seeing = queries_seeing(own.sight, first, ROWS_TILE, Tile::QUERIES);
+                own.first = first;
+                own.column = at.part * W;
+                own.rows = c.statistics.rows + (b * s.q_heads + h) * s.queries;
+                own.whole = c.statistics.whole + (b * s.q_heads + h) * query_tiles;
+                own.dk = c.dk.data;
+                own.dv = c.dv.data;
+                block = own;
             }
             __syncthreads();
             x.meet_queries();

@@ -117,15 +117,17 @@ __global__ void __launch_bounds__(ATTENTION_THREADS, 2)
         const int64_t start = (b * s.q_heads + at.head) * s.queries;
         __syncthreads();
         if (threadIdx.x == 0) {
-            block.sight = sight_of(s, b, at.head);
-            block.q = head_of(c.q, b, at.head, s.width);
-            block.d_o = head_of(c.d_o, b, at.head, s.value_width);
-            block.k = head_of(c.k, b, at.head / (s.q_heads / s.k_heads), s.width);
-            block.v = head_of(c.v, b, at.head / (s.q_heads / s.v_heads), s.value_width);
-            block.seen = keys_seen(block.sight, first, ROWS_TILE, QueryTile<W>::KEYS);
-            block.first = first;
-            block.column = at.part * W;
-            block.whole = c.statistics.whole[(b * s.q_heads + at.head) * tiles + at.tile];
+            QueryBlock own;
+            own.sight = sight_of(s, b, at.head);
+            own.q = head_of(c.q, b, at.head, s.width);
+            own.d_o = head_of(c.d_o, b, at.head, s.value_width);
+            own.k = head_of(c.k, b, at.head / (s.q_heads / s.k_heads), s.width);
+            own.v = head_of(c.v, b, at.head / (s.q_heads / s.v_heads), s.value_width);
+            own.seen = keys_seen(own.sight, first, ROWS_TILE, QueryTile<W>::KEYS);
+            own.first = first;
+            own.column = at.part * W;
+            own.whole = c.statistics.whole[(b * s.q_heads + at.head) * tiles + at.tile];
+            block = own;
         }
         __syncthreads();
         for (int half = 0; half < 2; half++)

@@ -175,13 +175,15 @@ __global__ void __launch_bounds__(ATTENTION_THREADS, 2)
     if (s.causal)
         at.tile = tiles - 1 - at.tile; /* the longest rows begin first */
     if (threadIdx.x == 0) {
-        block.sight = sight_of(s, at.batch, at.head);
-        block.q = head_of(q, at.batch, at.head, s.width);
-        block.k = head_of(k, at.batch, at.head / (s.q_heads / s.k_heads), s.width);
-        block.v = head_of(v, at.batch, at.head / (s.q_heads / s.v_heads), s.value_width);
-        block.first = at.tile * Tile::ROWS;
-        block.column = at.part * W;
-        block.seen = keys_seen(block.sight, block.first, Tile::ROWS, Tile::KEYS);
+        ForwardBlock own;
+        own.sight = sight_of(s, at.batch, at.head);
+        own.q = head_of(q, at.batch, at.head, s.width);
+        own.k = head_of(k, at.batch, at.head / (s.q_heads / s.k_heads), s.width);
+        own.v = head_of(v, at.batch, at.head / (s.q_heads / s.v_heads), s.value_width);
+        own.first = at.tile * Tile::ROWS;
+        own.column = at.part * W;
+        own.seen = keys_seen(own.sight, own.first, Tile::ROWS, Tile::KEYS);
+        block = own;
     }
     __syncthreads();
     T *keys = shared + Tile::ROWS * pitch<T>(W), *values = keys + Tile::KEYS * pitch<T>(W);

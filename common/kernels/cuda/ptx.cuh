@@ -112,6 +112,8 @@ DEVICE float fast_exp2(float x)
 }
 
 #ifdef ZOO_CUDA_EMULATED
+#define NOT_WATCHED __attribute__((no_sanitize("thread"))) /* sees what all lanes brought, which is no race */
+
 struct MatrixRows { /* what a lane brings to ldmatrix: the address of a row of 16 bytes */
     const bf16 *row;
 };
@@ -123,13 +125,13 @@ struct MatrixWords {
     uint32_t word[4];
 };
 
-static inline float half_of(uint32_t pair, int which)
+NOT_WATCHED static inline float half_of(uint32_t pair, int which)
 {
     return float_of_bits(which ? pair & 0xffff0000u : pair << 16);
 }
 
 /* Lanes 8m .. 8m + 7 name the rows of matrix m, [8,8]; a lane gets (g, 2t..) of each, or of the transposed matrices. */
-template <bool TRANSPOSED> static inline void ldmatrix_combine(const EmulatedWarp *warp, const void *)
+template <bool TRANSPOSED> NOT_WATCHED static void ldmatrix_combine(const EmulatedWarp *warp, const void *)
 {
     for (int lane = 0; lane < WARP; lane++) {
         uint32_t *words = ((MatrixWords *)warp->out[lane])->word;
@@ -144,7 +146,7 @@ template <bool TRANSPOSED> static inline void ldmatrix_combine(const EmulatedWar
     }
 }
 
-static inline void mma_combine(const EmulatedWarp *warp, const void *)
+NOT_WATCHED static inline void mma_combine(const EmulatedWarp *warp, const void *)
 {
     float a[16][16], b[16][8];
     for (int lane = 0; lane < WARP; lane++) {
