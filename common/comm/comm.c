@@ -38,6 +38,7 @@ void comm_close(Comm *c)
     if (c->device.name)
         c->device.close(c->device.own);
     c->transport.close(c->transport.own);
+    array_free(&c->neighbours);
     mem_free(c);
 }
 
@@ -80,18 +81,24 @@ void comm_begin(Comm *c, Exchange *x)
 
 void comm_idle(Comm *c, Waiting *w)
 {
-    enum { SPINS = 1000 };
+    enum { SPINS = 1000, NAP_MICROSECONDS = 50, LOOK_EVERY = 100 };
+    static const double LONG =
+        1e-3; /* who has waited so long does not mind a nap, and whoever else computes here needs it */
     if (c->transport.idle)
         c->transport.idle(c->transport.own);
     if (++w->spins < SPINS)
         return;
-    sched_yield();
     double now = clock_seconds();
     if (w->begun == 0)
         w->begun = now;
+    if (now - w->begun > LONG)
+        usleep(NAP_MICROSECONDS);
+    else
+        sched_yield();
     if (c->stop && *c->stop && w->stopped == 0)
         w->stopped = now;
-    if (w->stopped > 0 && now - w->stopped > LEAST_PATIENCE + 2 * c->longest_wait)
+    bool in_vain = w->stopped > 0 && now - w->stopped > LEAST_PATIENCE + 2 * c->longest_wait;
+    if (in_vain || (c->stop && w->spins % LOOK_EVERY == 0 && comm_neighbour_ended(c)))
         give_up(c);
 }
 

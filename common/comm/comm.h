@@ -34,8 +34,9 @@ typedef struct CommRange {
 
 CommRange comm_range(const Comm *c, int64_t n);
 
-/* A rank that waits while *stop is set, and waits longer than it ever had to, gives up: another one has died, and the launcher
- * ends those that are left. Ranks 0 and 1 say last_words; exit code 2. Without this call, ranks wait for ever. */
+/* A rank that waits gives up once another one of its machine has ended, or when *stop is set and it waits longer than it ever had
+ * to: then one has ended elsewhere, and the launcher ends those that are left. Ranks 0 and 1 say last_words; exit code 2. Without
+ * this call, ranks wait for ever. */
 void comm_watch(Comm *c, const volatile sig_atomic_t *stop, const char *last_words);
 
 /* ---- On the host; each returns with its result. */

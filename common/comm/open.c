@@ -46,6 +46,7 @@ bool comm_open(Comm **c, Error *e)
                          ranks);
     Comm *opened = mem_new(sizeof *opened);
     if (open(&opened->transport, e)) {
+        comm_meet_neighbours(opened);
         *c = opened;
         return true;
     }

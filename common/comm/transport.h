@@ -1,5 +1,6 @@
 /* What a backend of the floor gives: it moves bytes between two ranks. Everything else is written once, over this. */
 #pragma once
+#include "common/base/memory.h"
 #include "common/comm/comm.h"
 
 /* A message to one rank, and one from another (or the same). A rank that is -1: there is none. Of messages between two ranks
@@ -31,7 +32,8 @@ struct Comm {
     CommTraffic sent;
     const volatile sig_atomic_t *stop; /* NULL: not watched */
     const char *last_words;
-    double longest_wait; /* seconds */
+    double longest_wait;       /* seconds */
+    ARRAY(int64_t) neighbours; /* processes: the other ranks of this machine */
 };
 
 enum { TAG_NOW = 0 }; /* of the calls that return with their result */
@@ -43,6 +45,10 @@ typedef struct Waiting {
     int spins;
     double begun, stopped; /* seconds; 0: not yet */
 } Waiting;
+
+/* neighbours.c */
+void comm_meet_neighbours(Comm *c);
+bool comm_neighbour_ended(const Comm *c);
 
 void comm_idle(Comm *c, Waiting *w);
 void comm_waited(Comm *c, const Waiting *w);
