@@ -8,6 +8,7 @@ preset=$(basename "$(dirname "$models")")
 # One process neither needs MPI nor loads it.
 LD_DEBUG=files "$crossvit" train --help 2>&1 | grep -q 'libmpi' && fail "a single process loads MPI"
 OMPI_COMM_WORLD_SIZE=2 ZOO_MPI_LIBRARY=/nowhere.so expect 2 'this build has no MPI: install' "$crossvit" train
+OMPI_COMM_WORLD_SIZE=2 expect 2 'eval is one process' "$crossvit" eval
 
 command -v mpirun >/dev/null && [ -e "$(dirname "$models")/comm/libzoo_mpi.so" ] || exit 77
 export ASAN_OPTIONS="${ASAN_OPTIONS:+$ASAN_OPTIONS:}detect_leaks=0" # MPI's own

@@ -64,6 +64,13 @@ static int run_train(Program *p, int count, char **words)
     return code;
 }
 
+static bool is_alone(Error *e)
+{
+    int ranks = launch_describe().ranks;
+    return ranks == 1 ||
+           error_set(e, "./eval is one process, and this is one of %d ranks: start it without mpirun", ranks);
+}
+
 static int run_eval(const Program *p, int count, char **words)
 {
     enum { MOST_VIEWS = 16 };
@@ -73,8 +80,8 @@ static int run_eval(const Program *p, int count, char **words)
     int view_count = 0;
     for (const ModelView *v; view_count < MOST_VIEWS && (v = model_view(p->model, view_count)); view_count++)
         views[view_count] = (ViewOption){v->name, v->argument, v->help};
-    if (!eval_options(&options, views, view_count, count, words, &e))
-        return user_error(&e);
+    if (!is_alone(&e) || !eval_options(&options, views, view_count, count, words, &e))
+        return program_error(&e);
     int code = 0;
     if (options.help) {
         Str text = {0};
