@@ -1,9 +1,14 @@
 /* Attention on the GPU: the family's entries, and which kernels a backward pass is made of. */
 #include "common/kernels/cuda/attention.cuh"
 
-static size_t scratch(const Exec *, const AttentionShape *s)
+static size_t forward_scratch(const Exec *, const AttentionShape *s)
 {
     return attention_statistics_bytes(s);
+}
+
+static size_t backward_scratch(const Exec *, const AttentionShape *s)
+{
+    return attention_statistics_bytes(s) + attention_bias_bytes(s, &s->bias);
 }
 
 static void check_types(const HeadRows *x, int count)
@@ -35,6 +40,9 @@ static void backward(const Exec *exec, const AttentionShape *s, HeadRows q, Head
     const HeadRows all[] = {q, k, v, o, d_o, dq, dk, dv}, none = {NULL, 0, 0, F32};
     check_types(all, 8);
     contract(!dbias.data || (s->bias.data && dbias.heads == s->bias.heads), "attention backward: dbias is not of bias");
+    size_t rows_bytes = attention_statistics_bytes(s), bytes = rows_bytes + attention_bias_bytes(s, &dbias);
+    contract(exec->scratch_bytes >= bytes, "attention backward: %zu bytes of scratch, not %zu", exec->scratch_bytes,
+             bytes);
     if (s->batch == 0)
         return;
     Statistics statistics = attention_statistics(exec, s, q, k, o, d_o, lse, dlse);
@@ -42,7 +50,7 @@ static void backward(const Exec *exec, const AttentionShape *s, HeadRows q, Head
     if (dq.data)
         attention_backward_queries(exec, &c);
     if (dbias.data)
-        attention_backward_bias(exec, &c);
+        attention_backward_bias(exec, &c, (float *)((char *)exec->scratch + rows_bytes));
     bool alike = s->k_heads == s->v_heads && shared_by_all(s, dk) == shared_by_all(s, dv);
     if (dk.data && dv.data && !alike) {
         c.dv = none;
@@ -55,8 +63,8 @@ static void backward(const Exec *exec, const AttentionShape *s, HeadRows q, Head
 }
 
 const AttentionKernels cuda_attention = {
-    .forward_scratch = scratch,
-    .backward_scratch = scratch,
+    .forward_scratch = forward_scratch,
+    .backward_scratch = backward_scratch,
     .forward = forward,
     .backward = backward,
     .probabilities = probabilities,

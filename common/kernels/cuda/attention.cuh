@@ -391,7 +391,7 @@ DEVICE Place place_of(int64_t heads, int tiles, int parts)
     return {at / tiles / heads, at / tiles % heads, (int)(at % tiles), (int)((int64_t)blockIdx.x % parts)};
 }
 
-size_t attention_statistics_bytes(const AttentionShape *);
+size_t attention_statistics_bytes(const AttentionShape *); /* a multiple of 16 */
 /* o, d_o without data: delta is not computed. */
 Statistics attention_statistics(const Exec *, const AttentionShape *, HeadRows q, HeadRows k, HeadRows o, HeadRows d_o,
                                 const float *lse, const float *dlse);
@@ -426,7 +426,9 @@ typedef struct Backward {
 void attention_backward_queries(const Exec *, const Backward *);
 /* dk and dv, of which one may have no data. Where both are there they have as many heads. */
 void attention_backward_keys(const Exec *, const Backward *);
-void attention_backward_bias(const Exec *, const Backward *);
+/* `chunks`: attention_bias_bytes of scratch. */
+size_t attention_bias_bytes(const AttentionShape *, const ScoreTable *dbias);
+void attention_backward_bias(const Exec *, const Backward *, float *chunks);
 
 void attention_forward(const Exec *, const AttentionShape *, HeadRows q, HeadRows k, HeadRows v, HeadRows o,
                        float *lse);

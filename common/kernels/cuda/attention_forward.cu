@@ -6,10 +6,10 @@
 /* A score this far below the largest, in units of ln 2, has a probability of exactly 0. */
 #define VANISHES 200.0f
 
-/* 32 rows a warp: each value that a lane takes from shared memory is used twice. Wide sums leave registers for fewer
- * keys. */
-template <int W> struct ForwardTile {
-    enum { M = 2, ROWS = 16 * M * ATTENTION_WARPS, KEYS = W <= 64 ? 64 : 32 };
+/* With 32 rows a warp (M 2) each value that a lane takes from shared memory is used twice; with 16 few queries keep
+ * all warps busy. Wide sums leave registers for fewer keys. */
+template <int M, int W> struct ForwardTile {
+    enum { ROWS = 16 * M * ATTENTION_WARPS, KEYS = W <= 64 ? 64 : 32 };
     template <typename T> static constexpr size_t bytes(void)
     {
         return (ROWS + 2 * KEYS) * pitch<T>(W) * sizeof(T);
@@ -28,9 +28,8 @@ typedef struct ForwardBlock {
  * all. */
 enum ForwardPass { SEEN, BEFORE, BEHIND, MEAN, FORWARD_PASSES };
 
-template <typename T, int W, bool WIDE> struct Forward {
-    typedef ForwardTile<W> Tile;
-    enum { M = Tile::M, KEYS = Tile::KEYS };
+template <typename T, int M, int W, bool WIDE> struct Forward {
+    enum { KEYS = ForwardTile<M, W>::KEYS };
 
     const ForwardBlock &block;
     T *queries, *keys, *values; /* shared */
@@ -164,11 +163,11 @@ template <typename T, int W, bool WIDE> struct Forward {
     }
 };
 
-template <typename T, int W, bool WIDE>
+template <typename T, int M, int W, bool WIDE>
 __global__ void __launch_bounds__(ATTENTION_THREADS, 2)
     forward_kernel(AttentionShape s, int tiles, int parts, HeadRows q, HeadRows k, HeadRows v, HeadRows o, float *lse)
 {
-    typedef ForwardTile<W> Tile;
+    typedef ForwardTile<M, W> Tile;
     DYNAMIC_SHARED(T, shared);
     __shared__ ForwardBlock block;
     Place at = place_of(s.q_heads, tiles, parts);
@@ -187,7 +186,7 @@ __global__ void __launch_bounds__(ATTENTION_THREADS, 2)
     }
     __syncthreads();
     T *keys = shared + Tile::ROWS * pitch<T>(W), *values = keys + Tile::KEYS * pitch<T>(W);
-    Forward<T, W, WIDE> x = {block, shared, keys, values, block.first + (int)threadIdx.x / WARP * 16 * Tile::M};
+    Forward<T, M, W, WIDE> x = {block, shared, keys, values, block.first + (int)threadIdx.x / WARP * 16 * M};
     softmax_start(x.state);
     if (!WIDE)
         load_rows<T, Tile::ROWS, W>(x.queries, block.q, block.first, block.sight.queries, 0);
@@ -196,30 +195,40 @@ __global__ void __launch_bounds__(ATTENTION_THREADS, 2)
     x.save(at, s, o, lse);
 }
 
-template <typename T, int W, bool WIDE>
+template <typename T, int M, int W, bool WIDE>
 static void forward_width(const Exec *exec, const AttentionShape *s, HeadRows q, HeadRows k, HeadRows v, HeadRows o,
                           float *lse)
 {
-    typedef ForwardTile<W> Tile;
+    typedef ForwardTile<M, W> Tile;
     int tiles = (int)blocks_for(s->queries, Tile::ROWS);
     int parts = WIDE && s->value_width > W ? (int)blocks_for(s->value_width, W) : 1;
-    LAUNCH((forward_kernel<T, W, WIDE>), (unsigned)(s->batch * s->q_heads * tiles * parts), ATTENTION_THREADS,
+    LAUNCH((forward_kernel<T, M, W, WIDE>), (unsigned)(s->batch * s->q_heads * tiles * parts), ATTENTION_THREADS,
            Tile::template bytes<T>(), exec, *s, tiles, parts, q, k, v, o, lse);
+}
+
+template <typename T, int M>
+static void forward_rows(const Exec *exec, const AttentionShape *s, HeadRows q, HeadRows k, HeadRows v, HeadRows o,
+                         float *lse)
+{
+    int64_t width = s->width > s->value_width ? s->width : s->value_width;
+    if (width <= 32)
+        forward_width<T, M, 32, false>(exec, s, q, k, v, o, lse);
+    else if (width <= 64)
+        forward_width<T, M, 64, false>(exec, s, q, k, v, o, lse);
+    else if (width <= WIDEST)
+        forward_width<T, M, WIDEST, false>(exec, s, q, k, v, o, lse);
+    else
+        forward_width<T, 1, WIDEST, true>(exec, s, q, k, v, o, lse);
 }
 
 template <typename T>
 static void forward_type(const Exec *exec, const AttentionShape *s, HeadRows q, HeadRows k, HeadRows v, HeadRows o,
                          float *lse)
 {
-    int64_t width = s->width > s->value_width ? s->width : s->value_width;
-    if (width <= 32)
-        forward_width<T, 32, false>(exec, s, q, k, v, o, lse);
-    else if (width <= 64)
-        forward_width<T, 64, false>(exec, s, q, k, v, o, lse);
-    else if (width <= WIDEST)
-        forward_width<T, WIDEST, false>(exec, s, q, k, v, o, lse);
+    if (s->queries <= ROWS_TILE)
+        forward_rows<T, 1>(exec, s, q, k, v, o, lse);
     else
-        forward_width<T, WIDEST, true>(exec, s, q, k, v, o, lse);
+        forward_rows<T, 2>(exec, s, q, k, v, o, lse);
 }
 
 void attention_forward(const Exec *exec, const AttentionShape *s, HeadRows q, HeadRows k, HeadRows v, HeadRows o,

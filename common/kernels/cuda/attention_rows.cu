@@ -105,7 +105,8 @@ static size_t row_bytes(const AttentionShape *s)
 
 size_t attention_statistics_bytes(const AttentionShape *s)
 {
-    return row_bytes(s) + (size_t)(s->batch * s->q_heads * blocks_for(s->queries, ROWS_TILE)) * sizeof(int);
+    size_t tiles = (size_t)(s->batch * s->q_heads * blocks_for(s->queries, ROWS_TILE));
+    return row_bytes(s) + (tiles * sizeof(int) + 15) / 16 * 16;
 }
 
 Statistics attention_statistics(const Exec *exec, const AttentionShape *s, HeadRows q, HeadRows k, HeadRows o,
