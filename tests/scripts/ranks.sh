@@ -100,6 +100,16 @@ for model in routing/recall routing/kmeans ninformer/mixer; do
     same 10 "runs/${model%/*}/$name-1/metrics.csv" "runs/${model%/*}/$name-2/metrics.csv"
 done
 
+# Memory that the host must copy from and to: two ranks on the emulated GPU are one on the CPU.
+gpu=$(dirname "$models")/libzoo_cuda_emulated.so
+if [ -e "$gpu" ]; then
+    short=(data.limit_train=52 data.hold_out=20 data.limit_test=16 train.epochs=1)
+    "$crossvit" train "$PWD/curve.yaml" name=cpu "${short[@]}" >one.txt 2>&1 || fail "a short run: $(tail -n 3 one.txt)"
+    ZOO_CUDA_LIBRARY=$gpu ZOO_NCCL_LIBRARY='' ranks 2 "$crossvit" train "$PWD/curve.yaml" name=gpus device=cuda "${short[@]}" \
+        >two.txt 2>&1 || fail "two ranks on the emulated GPU: $(tail -n 3 two.txt)"
+    same 2 $run/cpu/metrics.csv $run/gpus/metrics.csv
+fi
+
 # What a user can get wrong is said once.
 ranks 3 "$crossvit" train "$PWD/curve.yaml" name=three >out.txt 2>err.txt && fail "three ranks share 16 rows"
 [ "$(grep -c 'expected a multiple of 6 for 3 ranks' err.txt)" = 1 ] || fail "not said once: $(cat err.txt)"
