@@ -158,6 +158,24 @@ static bool check_labels(const int64_t *labels, int64_t rows, int64_t classes, E
     return true;
 }
 
+/* How many labels are the first, or one of the first five, of their logits, in percent. */
+static void accuracies(Golden *g, Tensor *logits, const int64_t *labels)
+{
+    int64_t rows = tensor_dim(logits, 0), classes = tensor_dim(logits, 1);
+    float right[2] = {0}, *values = mem_new((size_t)(rows * classes) * sizeof *values);
+    tensor_read(golden_tape(g), logits, values);
+    for (int64_t i = 0; i < rows; i++) {
+        int rank = classification_rank(values + i * classes, (int)classes, labels[i]);
+        right[0] += rank < 1;
+        right[1] += rank < 5;
+    }
+    for (int i = 0; i < 2; i++)
+        right[i] *= 100.0f / (float)rows;
+    golden_output_values(g, "acc1", F32, SHAPE(1), &right[0]);
+    golden_output_values(g, "acc5", F32, SHAPE(1), &right[1]);
+    mem_free(values);
+}
+
 static bool losses(Golden *g, Error *e)
 {
     LossesConfig c;
@@ -171,16 +189,7 @@ static bool losses(Golden *g, Error *e)
     int64_t rows = logits->shape.dim[0], classes = logits->shape.dim[1];
     if (!check_labels(labels, rows, classes, e))
         return false;
-    float right[2] = {0};
-    for (int64_t i = 0; i < rows; i++) {
-        int rank = classification_rank((float *)logits->data + i * classes, (int)classes, labels[i]);
-        right[0] += rank < 1;
-        right[1] += rank < 5;
-    }
-    for (int i = 0; i < 2; i++)
-        right[i] *= 100.0f / (float)rows;
-    golden_output_values(g, "acc1", F32, SHAPE(1), &right[0]);
-    golden_output_values(g, "acc5", F32, SHAPE(1), &right[1]);
+    accuracies(g, logits, labels);
     Tensor *both[] = {smoothed_loss(g, logits, labels, c.smoothing), smoothed_loss(g, logits, labels, 0)};
     static const char *const names[] = {"label_smoothing_ce", "cross_entropy"};
     for (int i = 0; i < 2; i++)

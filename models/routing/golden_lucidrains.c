@@ -164,7 +164,7 @@ static bool run_kmeans_update(Golden *g, const KmeansConfig *c, Kmeans *k, Param
             aux = aux ? concat2(t, 0, aux, loss) : loss;
         }
         kmeans_update(t, k);
-        Tensor *now = tensor_from(t, F32, SHAPE(1, c->heads, c->clusters, c->width), k->means->data);
+        Tensor *now = scale(t, reshape(t, k->means, SHAPE(1, c->heads, c->clusters, c->width)), 1); /* a copy */
         means = means ? concat2(t, 0, means, now) : now;
     }
     golden_output(g, "aux", aux);
