@@ -88,7 +88,7 @@ static void whole(const Exec *exec, int64_t count, const AdafactorScalars *s, co
 
 /* ---- Moments of rows and of columns */
 
-enum { WARPS = THREADS / WARP, PHASES = 32 };
+enum { WARPS = THREADS / WARP, MOST_PHASES = 32, LEAST_VALUES = 4096 };
 
 /* A warp has a row of one of the matrices. */
 __global__ void row_moments(Step a)
@@ -107,24 +107,24 @@ __global__ void row_moments(Step a)
     }
 }
 
-/* A block has a strip of WARP columns of a matrix; thread (lane, phase) takes every PHASES-th row, and the phases are added in
- * order. */
+/* A block has a strip of WARP columns of a matrix; thread (lane, phase) takes every row that is as many phases away as the block
+ * has, and the phases are added in order. */
 __global__ void column_moments(Step a)
 {
-    __shared__ double parts[PHASES][WARP];
+    __shared__ double parts[MOST_PHASES][WARP];
     Rates rates = rates_of(a);
-    int lane = (int)threadIdx.x, phase = (int)threadIdx.y;
+    int lane = (int)threadIdx.x, phase = (int)threadIdx.y, phases = (int)blockDim.y;
     int64_t c = (int64_t)blockIdx.x * WARP + lane;
     for (int64_t matrix = blockIdx.y; matrix < a.batch; matrix += gridDim.y) {
         double sum = 0;
-        for (int64_t r = phase; r < a.rows && c < a.cols; r += PHASES) {
+        for (int64_t r = phase; r < a.rows && c < a.cols; r += phases) {
             double g = (double)gradient_at(a, rates, (matrix * a.rows + r) * a.cols + c);
             sum += g * g;
         }
         parts[phase][lane] = sum;
         __syncthreads();
         if (phase == 0 && c < a.cols) {
-            for (int p = 1; p < PHASES; p++)
+            for (int p = 1; p < phases; p++)
                 sum += parts[p][lane];
             float mean = (float)(sum / (double)a.rows) + rates.eps1, *moment = a.by_col + matrix * a.cols + c;
             *moment = rates.decay * *moment + (1.0f - rates.decay) * mean;
@@ -179,13 +179,13 @@ static void factored(const Exec *exec, int64_t batch, int64_t rows, int64_t cols
     if (count == 0)
         return;
     Step a = {s, gradient_scale, squares, count, batch, rows, cols, 0, parameter, NULL, by_row, by_col, gradient};
-    a.chunk = blocks_for(batch * rows, 2 * CHUNKS);
-    a.chunk = blocks_for(a.chunk, WARPS) * WARPS;
+    int64_t few = blocks_for(LEAST_VALUES, cols), share = blocks_for(batch * rows, 2 * CHUNKS);
+    a.chunk = blocks_for(few > share ? few : share, WARPS) * WARPS;
     int64_t jobs = batch * blocks_for(rows, a.chunk);
     unsigned chunks = (unsigned)map_lesser(jobs, CHUNKS);
     dim3 strips((unsigned)blocks_for(cols, WARP), (unsigned)map_lesser(batch, MAP_MOST_Y));
     LAUNCH(row_moments, grid_for(blocks_for(batch * rows, WARPS)), THREADS, 0, exec, a);
-    LAUNCH(column_moments, strips, dim3(WARP, PHASES), 0, exec, a);
+    LAUNCH(column_moments, strips, dim3(WARP, (unsigned)map_lesser(rows, MOST_PHASES)), 0, exec, a);
     LAUNCH(factored_update<false>, chunks, THREADS, 0, exec, a);
     LAUNCH(find_rate, 1, WARP, 0, exec, a, (int)chunks);
     LAUNCH(factored_update<true>, (unsigned)map_lesser(jobs, 1 << 16), THREADS, 0, exec, a);
