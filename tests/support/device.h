@@ -13,20 +13,3 @@ static inline bool testing_cuda(void)
     const char *device = getenv("ZOO_TEST_DEVICE");
     return device && strcmp(device, "cuda") == 0;
 }
-
-/* What the CUDA backend does not have yet: families, and entries of families. Everything else must be there. */
-static const char *const cuda_lacks[] = {
-    "adafactor", "chain",  "convolution", "gather", "kmeans",  "relative",
-    "resize",    "rotary", "select",      "sight",  "windows",
-};
-
-/* "family.kernel" */
-static inline bool cuda_may_lack(const char *entry)
-{
-    for (size_t i = 0; i < sizeof cuda_lacks / sizeof *cuda_lacks; i++) {
-        size_t length = strlen(cuda_lacks[i]);
-        if (strncmp(entry, cuda_lacks[i], length) == 0 && (entry[length] == '.' || entry[length] == 0))
-            return true;
-    }
-    return false;
-}

@@ -367,26 +367,6 @@ static inline void check_lay(const OpCase *given, Tape *t, Lay lay, int uses, bo
     run_free(&r);
 }
 
-/* Exit code 2 and a line where the backend lacks a kernel that the case needs. */
-static inline void run_once(void *given)
-{
-    const OpCase *c = given;
-    Tape *t = test_tape(1);
-    Run r = run_new(c, t, WHOLE, 1, false);
-    float *values[2];
-    run_backward(&r, values);
-}
-
-static inline bool case_lacks_kernels(const OpCase *c)
-{
-    char message[512];
-    int status = child_status(run_once, (void *)c, false, message);
-    bool lacks = WIFEXITED(status) && WEXITSTATUS(status) == 2 && strstr(message, "device cuda has no ");
-    if (lacks)
-        print_message("%s: %s", c->op, message);
-    return lacks;
-}
-
 static inline void check_case(const OpCase *c)
 {
     Tape *t = test_tape(1);
