@@ -151,6 +151,8 @@ bool clusters_view(Job *job, const char *text, Error *e)
     LanguageShape shape = language_shape_of(job);
     int64_t most = shape.window - (shape.shifts ? 1 : 0);
     Passage p = {0};
+    if (shape.given)
+        return error_set(e, "--clusters: draws one text, and this model reads one and goes on with another");
     bool good = text ? read_given(&p, job, text, most, e) : read_test_part(&p, job, most, e);
     if (good) {
         Clustering c = clustering_of(job, p.ids, p.count);

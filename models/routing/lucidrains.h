@@ -44,7 +44,8 @@ typedef struct LucidrainsPairConfig {
     bool has_ignore_index;
 } LucidrainsPairConfig;
 
-extern const ConfigTable lucidrains_pair_config_table;
+/* The same keys; the second for a pair that is trained on sequences of one vocabulary. */
+extern const ConfigTable lucidrains_pair_config_table, lucidrains_translator_table;
 
 /* ---- The model */
 
@@ -138,5 +139,9 @@ LucidrainsLoss lucidrains_pair_loss(Tape *t, const LucidrainsPair *m, Tensor *so
 int lucidrains_pair_generate(Tape *t, const LucidrainsPair *m, Tensor *source, Tensor *source_mask,
                              const LucidrainsInput *start, const LucidrainsGeneration *how, int64_t *tokens,
                              float *logits);
+
+/* Sequences [B,S] as a workload of common/hosts/language_model has them: the encoder reads the first enc_max_seq_len ids, the
+ * decoder goes on behind them -> logits [B,S,V], zeros where the encoder reads, and *aux, the sum of both. */
+Tensor *lucidrains_pair_language(Tape *t, const LucidrainsPair *m, Tensor *ids, Tensor **aux);
 
 void lucidrains_pair_update_means(Tape *t, const LucidrainsPair *m);

@@ -185,3 +185,19 @@ static const ConfigField pair_rows[] = {
 
 const ConfigTable lucidrains_pair_config_table = {CONFIG_STRUCT(LucidrainsPairConfig), CONFIG_ROWS(pair_rows),
                                                   .resolve = resolve_pair};
+
+static bool resolve_translator(void *config, const ConfigPlace *place, Error *e)
+{
+    const LucidrainsPairConfig *c = config;
+    if (!resolve_pair(config, place, e))
+        return false;
+    if (c->encoder.num_tokens != c->decoder.num_tokens)
+        return config_refuse(place, "enc_num_tokens", e, "expected dec_num_tokens: sequences have one vocabulary");
+    if (c->encoder.max_seq_len % lucidrains_block(&c->encoder))
+        return config_refuse(place, "enc_max_seq_len", e, "not divisible by the local window of %lld",
+                             (long long)lucidrains_block(&c->encoder));
+    return true;
+}
+
+const ConfigTable lucidrains_translator_table = {CONFIG_STRUCT(LucidrainsPairConfig), CONFIG_ROWS(pair_rows),
+                                                 .resolve = resolve_translator};

@@ -61,6 +61,20 @@ int lucidrains_pair_generate(Tape *t, const LucidrainsPair *m, Tensor *source, T
     return steps;
 }
 
+Tensor *lucidrains_pair_language(Tape *t, const LucidrainsPair *m, Tensor *ids, Tensor **aux)
+{
+    int64_t read = lucidrains_longest(m->encoder), said = ids->shape.dim[1] - read;
+    Scope s = scope_open(t);
+    Tensor *source = contiguous(t, narrow(t, ids, 1, 0, read)), *encoder_aux, *decoder_aux;
+    LucidrainsInput in = {.tokens = contiguous(t, narrow(t, ids, 1, read, said))};
+    in.context = lucidrains_encode(t, m, source, NULL, &encoder_aux);     /* [B,read,C] */
+    Tensor *logits = lucidrains_padded(t, m->decoder, &in, &decoder_aux); /* [B,said,V] */
+    Tensor *both[] = {pad(t, logits, 1, read, 0), add(t, encoder_aux, decoder_aux)};
+    scope_close_n(t, s, both, 2);
+    *aux = both[1];
+    return both[0];
+}
+
 void lucidrains_pair_update_means(Tape *t, const LucidrainsPair *m)
 {
     lucidrains_update_means(t, m->encoder);

@@ -63,3 +63,47 @@ const RoutingModel lucidrains_model = {
     .cache_extend = cache_extend,
     .post_step = post_step,
 };
+
+/* ---- The encoder-decoder */
+
+static void *create_pair(const RoutingConfig *config, Params *params)
+{
+    return lucidrains_pair_new(&config->pair, params);
+}
+
+static void destroy_pair(void *network)
+{
+    lucidrains_pair_free(network);
+}
+
+static LanguageShape pair_shape(const RoutingConfig *config)
+{
+    const LucidrainsPairConfig *c = &config->pair;
+    int64_t block = lucidrains_block(&c->decoder);
+    return (LanguageShape){.vocabulary = c->decoder.num_tokens,
+                           .window = c->encoder.max_seq_len + c->decoder.max_seq_len / block * block,
+                           .given = c->encoder.max_seq_len,
+                           .pads = c->ignore_index == 0,
+                           .vocabulary_key = "dec_num_tokens",
+                           .window_key = "enc_max_seq_len + dec_max_seq_len"};
+}
+
+static Tensor *forward_pair(Tape *t, void *network, Tensor *ids, Tensor **auxiliary)
+{
+    if (tape_training(t))
+        lucidrains_pair_update_means(t, network);
+    return lucidrains_pair_language(t, network, ids, auxiliary);
+}
+
+static void post_step_pair(Tape *t, void *network)
+{
+    lucidrains_pair_update_means(t, network);
+}
+
+const RoutingModel lucidrains_pair_model = {
+    .create = create_pair,
+    .destroy = destroy_pair,
+    .shape = pair_shape,
+    .forward = forward_pair,
+    .post_step = post_step_pair,
+};

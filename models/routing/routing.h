@@ -3,18 +3,19 @@
  * nothing but the mechanisms of common/attention:
  *
  *     official     official.h, the authors' TensorFlow models
- *     lucidrains   lucidrains.h, the PyTorch package routing_transformer */
+ *     lucidrains   lucidrains.h, the PyTorch package routing_transformer; lucidrains_encdec its encoder-decoder */
 #pragma once
 #include "common/hosts/language_model/language_model.h"
 #include "models/routing/lucidrains.h"
 #include "models/routing/official.h"
 
-typedef enum RoutingVariant { ROUTING_OFFICIAL, ROUTING_LUCIDRAINS } RoutingVariant;
+typedef enum RoutingVariant { ROUTING_OFFICIAL, ROUTING_LUCIDRAINS, ROUTING_PAIR } RoutingVariant;
 
 typedef struct RoutingConfig {
     RoutingVariant variant;
     OfficialModality official;
     LucidrainsConfig lucidrains;
+    LucidrainsPairConfig pair;
 } RoutingConfig;
 
 extern const ConfigTable routing_config_table;
@@ -36,4 +37,4 @@ typedef struct RoutingModel {
 /* ./eval routing --table N (tables.c) */
 bool routing_table(const struct Program *program, int number, const Node *overrides, Error *e);
 
-extern const RoutingModel official_model, lucidrains_model;
+extern const RoutingModel official_model, lucidrains_model, lucidrains_pair_model;

@@ -13,8 +13,9 @@ typedef struct Network {
 
 static const RoutingModel *model_of(const RoutingConfig *config)
 {
-    static const RoutingModel *const models[] = {
-        [ROUTING_OFFICIAL] = &official_model, [ROUTING_LUCIDRAINS] = &lucidrains_model};
+    static const RoutingModel *const models[] = {[ROUTING_OFFICIAL] = &official_model,
+                                                 [ROUTING_LUCIDRAINS] = &lucidrains_model,
+                                                 [ROUTING_PAIR] = &lucidrains_pair_model};
     return models[config->variant];
 }
 
@@ -55,7 +56,7 @@ static Tensor *next(Tape *t, const void *network, Tensor *ids)
 static Caches *cache_open(Tape *t, const void *network, int64_t rows)
 {
     const Network *n = network;
-    return n->model->cache_open(t, n->own, rows);
+    return n->model->cache_open ? n->model->cache_open(t, n->own, rows) : NULL;
 }
 
 static Tensor *cache_extend(Tape *t, const void *network, Caches *past, Tensor *ids)

@@ -53,10 +53,11 @@ static void measure_by_hand(TinyJob *j, const Sequences *s, LanguageTally *tally
         s->read(s, i, &random, ids, marks);
         for (int64_t at = 0; at < length; at++) {
             int64_t label = ids[at + ahead], mark = marks[at + ahead];
-            bool right, counts = mark && !(of_answers && mark != MARK_ANSWER) && !(shape.pads && label == 0);
+            bool right, counts = mark && !(of_answers && mark != MARK_ANSWER) && !(shape.pads && label == 0) &&
+                                 at >= shape.given;
             double loss = loss_of(j, ids, length, at, label, &right);
-            tally->answers += mark == MARK_ANSWER;
-            tally->right += mark == MARK_ANSWER && right;
+            tally->answers += mark == MARK_ANSWER && at >= shape.given;
+            tally->right += mark == MARK_ANSWER && at >= shape.given && right;
             tally->tokens += counts;
             tally->nats += counts ? loss : 0;
             tally->position_nats[at] += counts ? loss : 0;
@@ -99,6 +100,7 @@ static void losses_are_those_of_the_definition(void **state)
     check("{model: {shifts: yes}}", same);
     check("{model: {shifts: yes, pads: yes}, eval: {batch_size: 1}}", same);
     check("{model: {pads: yes}}", ahead);
+    check("{model: {given: 20}}", ahead);
     sequences_close(ahead);
     sequences_close(same);
     sequences_close(overlapping);
@@ -119,7 +121,7 @@ static void answers_are_measured_by_themselves(void **state)
     (void)state;
     Sequences s = {.count = 9, .length = 13, .vocabulary = 5, .answers = true, .read = read_asking};
     const char *const models[] = {"{vocabulary: 5, shifts: no}", "{vocabulary: 5, shifts: yes}",
-                                  "{vocabulary: 5, shifts: yes, pads: yes}"};
+                                  "{vocabulary: 5, shifts: yes, pads: yes}", "{vocabulary: 5, given: 5}"};
     for (int i = 0; i < COUNT_OF(models); i++)
         for (int answers = 0; answers < 2; answers++) {
             char *yaml = str_format("{model: %s, train: {loss: %s}, eval: {batch_size: 4}}", models[i],

@@ -80,7 +80,7 @@ static void run_model(const char *folder, const Model *model, int expected, cons
     int code = end_of(start(folder, model, words));
     if (code == expected)
         return;
-    fail_msg("exit %d, not %d: %s %s", code, expected, text_of(folder, "err"), text_of(folder, "out"));
+    fail_msg("%s %s: exit %d, not %d: %s %s", words[0], words[1], code, expected, text_of(folder, "err"), text_of(folder, "out"));
 }
 
 static void run(const char *folder, const char *const *words)
@@ -352,6 +352,11 @@ static void wrong_input_is_one_line(void **state)
     refuse(folder, "model.vocabulary is 100, but the ids of data.set text (tokenizer bytes) go up to 255",
            WORDS("train", "model.vocabulary=100"));
     refuse(folder, "model.window is 32", WORDS("train", "data.length=33"));
+    refuse(folder, "sequences of 32 tokens (data.length), but the model reads 32 before it predicts one",
+           WORDS("train", "model.given=32"));
+    refuse(folder,
+           "train.sample_prompt: the prompt has 3 tokens, but the model reads 3 before it goes on with the next",
+           WORDS("train", "model.given=3", "train.sample_prompt=abc"));
     refuse(folder, "expected a multiple of the model's block of 5", WORDS("train", "model.block=5"));
     refuse(folder, "not divisible by the 3 parts of train.accumulate", WORDS("train", "train.accumulate=3"));
     refuse(folder, "schedule rsqrt needs at least 1 step", WORDS("train", "train.schedule=rsqrt"));

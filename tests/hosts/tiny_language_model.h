@@ -11,7 +11,7 @@
 #include <sys/wait.h>
 
 typedef struct TinyConfig {
-    int64_t vocabulary, width, window, block;
+    int64_t vocabulary, width, window, block, given;
     int heads;
     bool shifts, pads;
     double dropout;
@@ -22,6 +22,7 @@ static const ConfigField tiny_rows[] = {
     {CONFIG_INT("width", TinyConfig, width, .value = "16")},
     {CONFIG_INT("window", TinyConfig, window, .value = "32")},
     {CONFIG_INT("block", TinyConfig, block, .value = "1")},
+    {CONFIG_INT("given", TinyConfig, given, .value = "0")},
     {CONFIG_INT("heads", TinyConfig, heads, .value = "2")},
     {CONFIG_BOOL("shifts", TinyConfig, shifts, .value = "no")},
     {CONFIG_BOOL("pads", TinyConfig, pads, .value = "no")},
@@ -129,7 +130,7 @@ static Tensor *tiny_cache_extend(Tape *t, const void *network, Caches *past, Ten
 static LanguageShape tiny_shape(const void *config)
 {
     const TinyConfig *c = config;
-    return (LanguageShape){c->vocabulary, c->window, c->block, c->shifts, c->pads, "vocabulary", "window"};
+    return (LanguageShape){c->vocabulary, c->window, c->block, c->shifts, c->pads, "vocabulary", "window", c->given};
 }
 
 static void tiny_before_training(Tape *t, void *network, Tensor *ids)

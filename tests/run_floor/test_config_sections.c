@@ -25,6 +25,9 @@ static bool resolve_encoder_decoder(void *config, const ConfigPlace *place, Erro
 {
     EncoderDecoder *model = config;
     model->encoder.dim = model->decoder.dim = model->plain.dim = model->dim;
+    if (model->encoder.depth > model->decoder.depth)
+        return config_refuse(place, config_given(place, "enc_depth") ? "enc_depth" : "dec_depth", e,
+                             "too deep or flat");
     return model->dim % 2 == 0 || config_refuse(place, "dim", e, "but it must be even");
 }
 
@@ -65,6 +68,8 @@ static void test_rest_and_prefix(void **state)
         {"dim: 64\nenc_causal: yes\n", "a.yaml:2: enc_causal is yes, expected no, the only value it can have here"},
         {"depth: 1\n", "a.yaml:1: dim is missing, expected an integer in [1, 4096]"},
         {"depth: 1\ndim: 3\n", "a.yaml:2: dim is 3, but it must be even"},
+        {"dim: 2\nenc_depth: 3\ndec_depth: 2\n", "a.yaml:2: enc_depth is 3, too deep or flat"},
+        {"dim: 2\ndec_depth: 0\n", "a.yaml:2: dec_depth is 0, too deep or flat"},
     };
     for (int i = 0; i < COUNT_OF(cases); i++)
         assert_refused(&encoder_decoder_table, cases[i].text, cases[i].line);

@@ -27,14 +27,19 @@ static bool vocabulary_fits(const Opening *o, int64_t vocabulary, Error *e)
                      (long long)vocabulary - 1);
 }
 
-static bool length_fits(const Opening *o, int64_t length, Error *e)
+bool language_length_fits(const Job *job, int64_t length, Error *e)
 {
-    int64_t block = MAX(o->shape.block, (int64_t)1);
+    const LanguageDataConfig *c = job->settings->data;
+    LanguageShape shape = language_shape_of(job);
+    int64_t block = MAX(shape.block, (int64_t)1);
     if (length < 1)
-        return error_set(e, "sequences of data.set %s have nothing to predict", o->config->set);
-    if (length > o->shape.window)
+        return error_set(e, "sequences of data.set %s have nothing to predict", c->set);
+    if (length > shape.window)
         return error_set(e, "sequences of %lld tokens (data.length), but model.%s is %lld", (long long)length,
-                         o->shape.window_key, (long long)o->shape.window);
+                         shape.window_key, (long long)shape.window);
+    if (length <= shape.given)
+        return error_set(e, "sequences of %lld tokens (data.length), but the model reads %lld before it predicts one",
+                         (long long)length, (long long)shape.given);
     if (length % block)
         return error_set(e, "sequences of %lld tokens (data.length), expected a multiple of the model's block of %lld",
                          (long long)length, (long long)block);
@@ -80,7 +85,7 @@ static bool open_text(const Opening *o, bool train, Error *e)
     const LanguageDataConfig *c = o->config;
     const Tokens *test = d->tokens[CORPUS_TEST];
     d->length = c->length ? c->length : o->shape.window;
-    if (!length_fits(o, d->length, e))
+    if (!language_length_fits(o->job, d->length, e))
         return false;
     d->test_ratio = ratio_of(test);
     d->test_range = range_of(test, c->limit_test);
@@ -108,7 +113,7 @@ static bool open_images(const Opening *o, bool train, Error *e)
     const LanguageDataConfig *c = o->config;
     const Tokens *test = d->tokens[CORPUS_TEST], *tokens = d->tokens[CORPUS_TRAIN], *valid = d->tokens[CORPUS_VALID];
     d->length = (int64_t)d->corpus->width * d->corpus->height * d->corpus->channels - o->ahead;
-    if (!length_fits(o, d->length, e) ||
+    if (!language_length_fits(o->job, d->length, e) ||
         !(d->test = sequences_documents(test, 0, limited(test->documents, c->limit_test), e)))
         return false;
     if (!train)
@@ -188,7 +193,7 @@ static bool open_generated(const Opening *o, const DatasetFormat *format, bool t
     d->length = c->length ? c->length : o->shape.window;
     SequenceOptions options = {.length = d->length + o->ahead, .pairs = c->pairs};
     Sequences **parts[CORPUS_PARTS] = {&d->train, &d->valid, &d->test};
-    if (!length_fits(o, d->length, e))
+    if (!language_length_fits(o->job, d->length, e))
         return false;
     for (CorpusPart part = train ? CORPUS_TRAIN : CORPUS_TEST; part < CORPUS_PARTS; part++)
         if (!(*parts[part] = format->open_sequences(part, &options, e)))

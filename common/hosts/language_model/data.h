@@ -27,4 +27,7 @@ bool language_data_open(LanguageData *d, const Job *job, bool train, Error *e);
  * from `corpus` (NULL: it is opened for that), and kept as <run>/vocabulary.json: other texts, later, get the same ids. */
 Tokenizer *language_tokenizer(const Job *job, const Corpus *corpus, Error *e);
 
+/* Whether the model takes sequences of so many tokens; false with a line. */
+bool language_length_fits(const Job *job, int64_t length, Error *e);
+
 void language_data_close(LanguageData *d);

@@ -48,7 +48,7 @@ static int64_t label_of(const LanguageFeed *f, BatchPart part, int row, int64_t 
 {
     int64_t at = label_at(f, part, row, s), id = part.batch->ids[at];
     Mark least = f->over == LOSS_OF_ANSWERS ? MARK_ANSWER : MARK_TOKEN;
-    bool counts = part.batch->marks[at] >= least && !(f->shape.pads && id == 0);
+    bool counts = s >= f->shape.given && part.batch->marks[at] >= least && !(f->shape.pads && id == 0);
     return counts ? id : -1;
 }
 
@@ -94,7 +94,7 @@ int64_t language_feed_right(LanguageFeed *f, Tape *t, BatchPart part, Tensor *lo
     for (int r = 0; r < part.rows; r++)
         for (int64_t s = 0; s < f->length; s++) {
             int64_t at = label_at(f, part, r, s);
-            if (part.batch->marks[at] != MARK_ANSWER)
+            if (part.batch->marks[at] != MARK_ANSWER || s < f->shape.given)
                 continue;
             ++*answers;
             right += f->chosen[r * f->length + s] == part.batch->ids[at];

@@ -152,6 +152,9 @@ bool language_prompt(const Job *job, const Tokenizer *tokenizer, const char *pro
         if (ids->items[i] >= shape.vocabulary)
             return error_set(e, "the prompt holds id %d, but model.%s is %lld", ids->items[i], shape.vocabulary_key,
                              (long long)shape.vocabulary);
+    if (shape.given && (int64_t)ids->count <= shape.given)
+        return error_set(e, "the prompt has %zu tokens, but the model reads %lld before it goes on with the next",
+                         ids->count, (long long)shape.given);
     return ids->count || shape.shifts ||
            error_set(e, "the prompt is empty, and the model needs something to go on with");
 }

@@ -14,6 +14,8 @@ typedef struct LanguageShape {
     bool shifts; /* logits[b,s] predict ids[b,s] from the ids before it (the model shifts its input); else ids[b,s+1] */
     bool pads;   /* id 0 is padding and is never counted */
     const char *vocabulary_key, *window_key; /* what the config calls the two */
+    int64_t
+        given; /* so many ids at the start are read and never predicted (an encoder's; the model does not shift); 0: none */
 } LanguageShape;
 
 /* What the workload asks of a model. */

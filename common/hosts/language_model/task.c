@@ -308,7 +308,9 @@ static void rehearse(Job *job)
 {
     const LanguageTrainConfig *c = job->settings->train;
     const LanguageDataConfig *d = job->settings->data;
-    int64_t rows = c->batch_size / c->accumulate, length = d->length ? d->length : language_shape_of(job).window;
+    Error later; /* a length that does not fit is told where the data is opened */
+    bool given = d->length && language_length_fits(job, d->length, &later);
+    int64_t rows = c->batch_size / c->accumulate, length = given ? d->length : language_shape_of(job).window;
     Tape *t = job->tape;
     Tensor *auxiliary = NULL, *ids = tensor_from(t, I64, SHAPE(rows, length), NULL);
     Region before = region_open(t, TRAIN, GRAD);

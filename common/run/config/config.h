@@ -223,8 +223,8 @@ Node *config_merge(const ConfigTable *table, Node *base, Node *over);
 Node *config_to_node(const ConfigTable *table, const void *config); /* the resolved config, every key; free it */
 void config_help(const ConfigTable *table, Str *out);               /* one line a key, as for --help */
 
-/* For resolve. config_refuse writes "file:line: path.key is VALUE: ..." (or, for a default, the section's line) and
- * returns false; config_given tells whether the config has the key. */
+/* For resolve; a key may be one of a rest, behind its prefix. config_refuse writes "file:line: path.key is VALUE: ..." (or, for a
+ * default, the section's line) and returns false; config_given tells whether the config has the key. */
 __attribute__((format(printf, 4, 5))) bool config_refuse(const ConfigPlace *place, const char *key, Error *e,
                                                          const char *format, ...);
 bool config_given(const ConfigPlace *place, const char *key);

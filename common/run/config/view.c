@@ -140,26 +140,43 @@ void words_free(Words *words)
     array_free(words);
 }
 
-static const ConfigField *find_row(const ConfigPlace *place, const char *key)
+static const ConfigField *own_row(const ConfigTable *table, const char *key)
 {
-    for (int i = 0; i < place->table->count; i++) {
-        const ConfigField *row = &place->table->rows[i];
-        if (row->type != CONFIG_TYPE_REST && strcmp(row->key, key) == 0)
-            return row;
+    for (int i = 0; i < table->count; i++)
+        if (table->rows[i].type != CONFIG_TYPE_REST && strcmp(table->rows[i].key, key) == 0)
+            return &table->rows[i];
+    return NULL;
+}
+
+/* The row of a key, and the place that it is in: `asked`, or one of its rests. */
+static const ConfigField *find_row(const ConfigPlace *asked, const char *key, ConfigPlace *place)
+{
+    const ConfigField *row = own_row(asked->table, key);
+    *place = *asked;
+    for (int i = 0; !row && i < asked->table->count; i++) {
+        const ConfigField *rest = &asked->table->rows[i];
+        if (rest->type != CONFIG_TYPE_REST || !str_starts(key, rest->key))
+            continue;
+        *place = view_rest(asked, rest);
+        row = own_row(rest->table, key + strlen(rest->key));
     }
-    contract(false, "config: resolve asks for the key %s, which its table does not have", key);
+    contract(row, "config: resolve asks for the key %s, which its table does not have", key);
+    return row;
 }
 
-bool config_given(const ConfigPlace *place, const char *key)
+bool config_given(const ConfigPlace *asked, const char *key)
 {
-    return view_find(place, find_row(place, key)) != NULL;
+    ConfigPlace place;
+    const ConfigField *row = find_row(asked, key, &place);
+    return view_find(&place, row) != NULL;
 }
 
-bool config_refuse(const ConfigPlace *place, const char *key, Error *e, const char *format, ...)
+bool config_refuse(const ConfigPlace *asked, const char *key, Error *e, const char *format, ...)
 {
-    const ConfigField *row = find_row(place, key);
-    const Node *node = view_find(place, row);
-    char *path = view_path(place, row), *value = node ? config_shown(node) : NULL, reason[512];
+    ConfigPlace place;
+    const ConfigField *row = find_row(asked, key, &place);
+    const Node *node = view_find(&place, row);
+    char *path = view_path(&place, row), *value = node ? config_shown(node) : NULL, reason[512];
     va_list args;
     va_start(args, format);
     vsnprintf(reason, sizeof reason, format, args);
@@ -167,7 +184,7 @@ bool config_refuse(const ConfigPlace *place, const char *key, Error *e, const ch
     if (node)
         error_set(e, "%s: %s is %s, %s", node->origin, path, value, reason);
     else
-        error_set(e, "%s: %s is %s by default, %s", place->origin, path, row->value ? row->value : "built", reason);
+        error_set(e, "%s: %s is %s by default, %s", place.origin, path, row->value ? row->value : "built", reason);
     mem_free(path);
     mem_free(value);
     return false;

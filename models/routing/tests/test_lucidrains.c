@@ -324,6 +324,46 @@ static void loads_a_state_dict_of_the_wrapper(void **state)
     drop(&saved);
 }
 
+/* As a workload has them, source and target are one sequence: the rows of the target are those of the pair's own loss. */
+static void a_pair_reads_and_goes_on(void **state)
+{
+    (void)state;
+    Error e;
+    LucidrainsPairConfig config;
+    Node *node = node_from_flow_yaml(
+        "{dim: 18, enc_num_tokens: 11, enc_depth: 1, enc_max_seq_len: 16, enc_heads: 3, enc_window_size: 4, "
+        "enc_n_local_attn_heads: 1, dec_num_tokens: 11, dec_depth: 1, dec_max_seq_len: 8, dec_heads: 3, "
+        "dec_window_size: 4, dec_n_local_attn_heads: 1}",
+        "test", &e);
+    assert_true(config_bind(&lucidrains_translator_table, node, &config, &e));
+    Params *p = params_new();
+    LucidrainsPair *m = lucidrains_pair_new(&config, p);
+    params_allocate(p, true, 1, cpu_backend(&e));
+    Tape *t = tape_new(&(TapeOptions){.backend = cpu_backend(&e), .threads = 1});
+    int64_t ids[2 * 23];
+    for (int i = 0; i < COUNT_OF(ids); i++)
+        ids[i] = 1 + i * 7 % 10;
+    Tensor *all = tensor_from(t, I64, SHAPE(2, 23), ids), *aux, *encoder_aux;
+    Tensor *logits = lucidrains_pair_language(t, m, all, &aux); /* [2,16+7,11] */
+    Tensor *source = contiguous(t, narrow(t, all, 1, 0, 16));
+    LucidrainsInput target = {.tokens =
+                                  contiguous(t, pad(t, narrow(t, all, 1, 16, 7), 1, 0, 1))}; /* its last is a label */
+    LucidrainsLoss loss = lucidrains_pair_loss(t, m, source, NULL, &target, 0, &encoder_aux);
+    float got[2][23][11], want[2][7][11];
+    tensor_read(t, logits, got);
+    tensor_read(t, loss.logits, want);
+    for (int row = 0; row < 2; row++)
+        for (int i = 0; i < 23 * 11; i++)
+            assert_true(got[row][i / 11][i % 11] == (i < 16 * 11 ? 0 : want[row][i / 11 - 16][i % 11]));
+    double both = (double)tensor_scalar(t, loss.aux) + (double)tensor_scalar(t, encoder_aux);
+    assert_true(fabs((double)tensor_scalar(t, aux) - both) < 1e-6);
+    tape_free(t);
+    lucidrains_pair_free(m);
+    params_free(p);
+    config_free(&lucidrains_translator_table, &config);
+    node_free(node);
+}
+
 /* A text that grows in pieces has the rows of the whole text. */
 static void caches_change_nothing(void **state)
 {
@@ -379,6 +419,7 @@ int main(void)
         cmocka_unit_test(every_dropout_is_at_work),
         SCRATCH_TEST(loads_a_state_dict_of_the_wrapper),
         cmocka_unit_test(caches_change_nothing),
+        cmocka_unit_test(a_pair_reads_and_goes_on),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -95,6 +95,12 @@ static void pairs_have_keys_of_their_own(void **state)
     assert_false(config_bind(&lucidrains_pair_config_table, node, &c, &e));
     assert_non_null(strstr(e.text, "enc_max_seq_len is 500"));
     node_free(node);
+    node = node_from_flow_yaml("{dim: 8, enc_num_tokens: 5, enc_depth: 1, enc_max_seq_len: 512, dec_num_tokens: 6, "
+                               "dec_depth: 1, dec_max_seq_len: 256}",
+                               "test", &e);
+    assert_false(config_bind(&lucidrains_translator_table, node, &c, &e));
+    assert_non_null(strstr(e.text, "enc_num_tokens is 5, expected dec_num_tokens"));
+    node_free(node);
 }
 
 static void top_k_counts_as_the_authors_do(void **state)
