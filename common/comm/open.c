@@ -21,7 +21,8 @@ static void take_one_gpu(const Launch *l)
     char *rest, *gpu = list.text ? strtok_r(list.text, ",", &rest) : NULL;
     for (int i = 0; gpu && i < l->local_rank; i++)
         gpu = strtok_r(NULL, ",", &rest);
-    setenv("CUDA_VISIBLE_DEVICES", gpu ? gpu : "", 1);
+    if (gpu) /* else the launcher has given each rank its own */
+        setenv("CUDA_VISIBLE_DEVICES", gpu, 1);
     str_free(&list);
 }
 

@@ -5,6 +5,7 @@
 
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 Tokenizer *tokenizer_new(const TokenizerKind *kind, void *own)
 {
@@ -100,8 +101,12 @@ bool tokenizer_learn(Tokenizer *t, const Corpus *corpus, Error *e)
     uint64_t stamps[2] = {corpus->stamp, t->stamp};
     char *name = str_format("%s-%016llx", corpus->name, (unsigned long long)bytes_hash(0, stamps, sizeof stamps));
     char *folder = place_cache(name, e), *path = folder ? path_join(folder, "vocabulary.json") : NULL;
-    bool good = path && (read_learned(t, path) ||
-                         (learn_now(t, corpus, e) && folder_make(folder, e) && tokenizer_write(t, path, e)));
+    bool good = path && read_learned(t, path);
+    int lock = good || !path ? -1 : place_lock(folder, e);
+    if (lock >= 0) {
+        good = read_learned(t, path) || (learn_now(t, corpus, e) && tokenizer_write(t, path, e));
+        close(lock);
+    }
     mem_free(name);
     mem_free(folder);
     mem_free(path);

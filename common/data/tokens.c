@@ -4,11 +4,8 @@
 #include "common/data/tokenizer_kind.h"
 #include "common/data/tokens_file.h"
 
-#include <errno.h>
-#include <fcntl.h>
 #include <libdeflate.h>
 #include <string.h>
-#include <sys/file.h>
 #include <unistd.h>
 
 const char tokens_magic[8] = "zootok1";
@@ -48,27 +45,12 @@ static bool open_cached(Tokens *t, const char *path, const Corpus *corpus, const
     return false;
 }
 
-/* One process at a time makes the files of a folder; the others wait and find them made. The lock's descriptor, or -1. */
-static int lock(const char *folder, Error *e)
-{
-    char *path = path_join(folder, "lock");
-    int fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0666);
-    if (fd < 0 || flock(fd, LOCK_EX) < 0) {
-        error_set(e, "%s: %s", path, strerror(errno));
-        if (fd >= 0)
-            close(fd);
-        fd = -1;
-    }
-    mem_free(path);
-    return fd;
-}
-
 static bool open_or_make(Tokens *t, const char *folder, const Corpus *corpus, CorpusPart part,
                          const Tokenizer *tokenizer, Error *e)
 {
     char *path = str_format("%s/%s.tokens", folder, corpus_part_name(part));
     bool good = open_cached(t, path, corpus, tokenizer);
-    int fd = good || !folder_make(folder, e) ? -1 : lock(folder, e);
+    int fd = good ? -1 : place_lock(folder, e);
     if (fd >= 0) {
         good = open_cached(t, path, corpus, tokenizer) ||
                (tokens_write(path, corpus, part, tokenizer, e) &&

@@ -102,7 +102,7 @@ done
 
 # Memory that the host must copy from and to: two ranks on the emulated GPU are one on the CPU.
 gpu=$(dirname "$models")/libzoo_cuda_emulated.so
-if [ -e "$gpu" ]; then
+if [ -e "$gpu" ] && [ "$preset" = release ]; then
     short=(data.limit_train=52 data.hold_out=20 data.limit_test=16 train.epochs=1)
     "$crossvit" train "$PWD/curve.yaml" name=cpu "${short[@]}" >one.txt 2>&1 || fail "a short run: $(tail -n 3 one.txt)"
     ZOO_CUDA_LIBRARY=$gpu ZOO_NCCL_LIBRARY='' ranks 2 "$crossvit" train "$PWD/curve.yaml" name=gpus device=cuda "${short[@]}" \
