@@ -27,8 +27,9 @@ struct Tape {
     uint32_t seed, step;
     double macs;
     RandomReplay *replay;
-    const char *op; /* at work, for messages */
-    void *host;     /* host_bytes that op_host gives */
+    const char *op;      /* at work, for messages */
+    const char *missing; /* a kernel that a rehearsal asked for in vain */
+    void *host;          /* host_bytes that op_host gives */
     size_t host_bytes;
     Watcher *watcher;
     void *watcher_user;
@@ -107,7 +108,7 @@ bool slots_agree(Tape *t, int n, Slot *const *slots);
 /* Hands a whole gradient of x's shape over (or adds it): the copy is saved where it can be. */
 void gradient_give(Tape *t, Tensor *x, Tensor *gradient);
 
-/* ---- Kernels. On the meta device nothing runs, but a rehearsal asks whether something could; a kernel that the backend lacks ends the program with a clear line. */
+/* ---- Kernels. On the meta device nothing runs, but a rehearsal notes what could not; a kernel that the backend lacks ends the program with a clear line. */
 __attribute__((noreturn)) void kernel_missing(const Tape *t, const char *kernel);
 /* Memory of the device: filled with a byte; from the host. Nothing on the meta device. */
 void op_fill(Tape *t, void *memory, uint8_t byte, size_t bytes);
@@ -128,10 +129,13 @@ void op_scratch(Tape *t, size_t bytes);
 
 #define KERNEL(t, family, kernel, ...)                                                                                 \
     do {                                                                                                               \
-        if ((t)->backend && !(t)->backend->family.kernel)                                                              \
-            kernel_missing(t, #kernel);                                                                                \
-        if ((t)->device == DEVICE_META)                                                                                \
+        if ((t)->device == DEVICE_META) {                                                                              \
+            if ((t)->backend && !(t)->backend->family.kernel)                                                          \
+                (t)->missing = #kernel;                                                                                \
             break;                                                                                                     \
+        }                                                                                                              \
+        if (!(t)->backend->family.kernel)                                                                              \
+            kernel_missing(t, #kernel);                                                                                \
         (t)->backend->family.kernel(&(t)->exec, __VA_ARGS__);                                                          \
     } while (0)
 

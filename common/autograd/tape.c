@@ -366,6 +366,11 @@ void tape_rehearse(Tape *t, const Backend *backend)
     t->backend = backend;
 }
 
+const char *tape_missing(const Tape *t)
+{
+    return t->missing;
+}
+
 /* ---- From and to the host */
 
 void op_fill(Tape *t, void *memory, uint8_t byte, size_t bytes)
@@ -406,13 +411,18 @@ Tensor *tensor_from(Tape *t, DType type, Shape shape, const void *data)
     return x;
 }
 
-/* A window, or a map with channels last, is made contiguous first where each piece would be a way over the bus. */
-static void read_from_device(Tape *t, const Tensor *x, void *out)
+/* A window, or a map with channels last, is made contiguous first where each piece would be a way over the bus. To `out`, or,
+ * where that is NULL, to a fetch. */
+static void read_from_device(Tape *t, const Tensor *x, void *out, Fetch *fetch)
 {
     Region before = region_open(t, t->region.phase, NO_GRAD);
     Scope s = scope_open(t);
     const Tensor *whole = contiguous(t, (Tensor *)x);
-    t->backend->memory.download(&t->exec, out, whole->data, (size_t)tensor_count(x) * dtype_bytes(x->type));
+    size_t bytes = (size_t)tensor_count(x) * dtype_bytes(x->type);
+    if (out)
+        t->backend->memory.download(&t->exec, out, whole->data, bytes);
+    else
+        t->backend->memory.fetch(&t->exec, fetch, whole->data, bytes);
     scope_close_n(t, s, NULL, 0);
     region_close(t, before);
 }
@@ -423,7 +433,7 @@ void tensor_read(Tape *t, const Tensor *x, void *out)
     if (t->device == DEVICE_META)
         return;
     if (!t->backend->memory.on_host) {
-        read_from_device(t, x, out);
+        read_from_device(t, x, out, NULL);
         return;
     }
     size_t bytes = dtype_bytes(x->type);
@@ -445,6 +455,26 @@ float tensor_scalar(Tape *t, const Tensor *x)
     float value = 0;
     tensor_read(t, x, &value);
     return value;
+}
+
+void tensor_fetch(Tape *t, const Tensor *x, Fetch *fetch)
+{
+    op_begin(t, "tensor_fetch", 1, &(Tensor *){(Tensor *)x});
+    if (t->device != DEVICE_META)
+        read_from_device(t, x, NULL, fetch);
+}
+
+const void *fetch_values(Tape *t, Fetch *fetch)
+{
+    if (t->device != DEVICE_META)
+        t->backend->memory.fetch_wait(fetch);
+    return fetch->host;
+}
+
+void fetch_free(Tape *t, Fetch *fetch)
+{
+    if (t->device != DEVICE_META)
+        t->backend->memory.fetch_free(fetch);
 }
 
 /* ---- Random draws, counters */

@@ -83,6 +83,13 @@ Tensor *tensor_make(Tape *t, DType type, Shape shape);
 Tensor *tensor_from(Tape *t, DType type, Shape shape, const void *data);
 void tensor_read(Tape *t, const Tensor *x, void *out); /* to the host, contiguous, [B,C,H,W] order */
 float tensor_scalar(Tape *t, const Tensor *x);
+
+/* A read that does not wait for the device: of what is not looked at before the next step has been started. fetch_values waits
+ * for this value alone; it stays until the next fetch. */
+void tensor_fetch(Tape *t, const Tensor *x, Fetch *fetch);
+const void *fetch_values(Tape *t, Fetch *fetch);
+void fetch_free(Tape *t, Fetch *fetch);
+
 void tensor_needs_gradient(Tensor *x); /* for a leaf whose gradient is wanted */
 
 /* ---- Random draws of a step: a function of (seed, site, call of that site in this step, step, element). */
@@ -120,5 +127,7 @@ double tape_macs(const Tape *t);
 void tape_macs_reset(Tape *t);
 Pool *tape_pool(Tape *t);
 
-/* On the meta device: from here on an op ends the program with a line where this backend has no kernel for it. */
+/* On the meta device: from here on ops note where this backend has no kernel for them; tape_missing names the last one, or is
+ * NULL. */
 void tape_rehearse(Tape *t, const Backend *backend);
+const char *tape_missing(const Tape *t);

@@ -2,6 +2,13 @@
 #pragma once
 #include "common/kernels/exec.h"
 
+/* A value on its way to the host; zeroed at first, used again and again. */
+typedef struct Fetch {
+    void *host; /* where it arrives */
+    size_t room;
+    void *event; /* cudaEvent_t on a GPU */
+} Fetch;
+
 typedef struct MemoryKernels {
     bool on_host; /* the host may look at this memory as at its own */
 
@@ -12,6 +19,12 @@ typedef struct MemoryKernels {
     /* From and to the host. After an upload the host may reuse `from`; a download has waited for all work before it. */
     void (*upload)(const Exec *, void *to, const void *from, size_t bytes);
     void (*download)(const Exec *, void *to, const void *from, size_t bytes);
+
+    /* A download that does not wait: what `from` holds when the work given so far is done stands at fetch->host once fetch_wait
+     * has returned, until the next fetch. */
+    void (*fetch)(const Exec *, Fetch *, const void *from, size_t bytes);
+    void (*fetch_wait)(Fetch *);
+    void (*fetch_free)(Fetch *); /* NULL'ed ones too */
 
     /* On the device. */
     void (*copy)(const Exec *, void *to, const void *from, size_t bytes);

@@ -25,6 +25,12 @@ typedef struct Standing {
     double sums[SUMS]; /* since the last row of metrics: loss, measure (both times count), count, steps */
 } Standing;
 
+/* A step that was started: which one it is, and seconds waited for its data. */
+typedef struct Started {
+    int64_t number, epoch, step;
+    double waited;
+} Started;
+
 typedef struct Trainer {
     Task *task;
     Tape *tape;
@@ -33,6 +39,8 @@ typedef struct Trainer {
     GradientSum *sum;
     bool writes; /* this rank does */
     Standing at;
+    Started started; /* whose result is still to come, if `behind` */
+    bool behind;
     Metrics *metrics;
     EventFile *events;
     Progress progress;
@@ -203,11 +211,43 @@ static bool end_of_epoch(Trainer *r, double lr, Error *e)
     return good;
 }
 
+/* Counts a step. What went wrong in its forward has reached the parameters by now, but no checkpoint. */
+static bool count_step(Trainer *r, const Started *s, const StepResult *result, Error *e)
+{
+    if (!isfinite(result->loss))
+        return error_set(
+            e,
+            "the loss became %g at step %lld of the run; lower train.lr, or resume from the last checkpoint "
+            "with another one",
+            result->loss, (long long)s->number);
+    r->at.sums[0] += result->loss * (double)result->count;
+    r->at.sums[1] += result->measure * (double)result->count;
+    r->at.sums[2] += (double)result->count;
+    progress_step(&r->progress, &(ProgressStep){.epoch = (int)s->epoch + 1,
+                                                .step = s->step + 1,
+                                                .count = result->count,
+                                                .loss = result->loss,
+                                                .measure = result->measure,
+                                                .waited = s->waited});
+    return true;
+}
+
+/* The result of the last step that has not told it. */
+static bool catch_up(Trainer *r, Error *e)
+{
+    StepResult result = {.measure = NAN};
+    if (!r->behind)
+        return true;
+    r->behind = false;
+    r->task->step_result(r->task, r->tape, &result);
+    return count_step(r, &r->started, &result, e);
+}
+
 static bool one_step(Trainer *r, int64_t epoch, int64_t step, double *lr, Error *e)
 {
     Task *task = r->task;
     StepResult result = {.measure = NAN};
-    double waited = task->waited(task);
+    Started now = {r->at.step + 1, epoch, step, task->waited(task)};
     tape_set_step(r->tape, (uint32_t)r->at.step);
     params_zero_gradients(task->params);
     gradient_sum_begin(r->sum);
@@ -217,27 +257,17 @@ static bool one_step(Trainer *r, int64_t epoch, int64_t step, double *lr, Error 
     if (!good)
         return false;
     gradient_sum_finish(r->sum);
-    if (!isfinite(result.loss))
-        return error_set(
-            e,
-            "the loss became %g at step %lld of the run; lower train.lr, or resume from the last checkpoint "
-            "with another one",
-            result.loss, (long long)r->at.step + 1);
+    now.waited = task->waited(task) - now.waited;
+    if (!catch_up(r, e) || (!task->step_result && !count_step(r, &now, &result, e)))
+        return false;
     *lr = task->learning_rate(task, epoch, step);
     optimizer_step(task->optimizer, r->tape, *lr);
     if (task->post_step)
         task->post_step(task, r->tape);
     tape_reset(r->tape);
     r->at.step++;
-    r->at.sums[0] += result.loss * (double)result.count;
-    r->at.sums[1] += result.measure * (double)result.count;
-    r->at.sums[2] += (double)result.count;
-    progress_step(&r->progress, &(ProgressStep){.epoch = (int)epoch + 1,
-                                                .step = step + 1,
-                                                .count = result.count,
-                                                .loss = result.loss,
-                                                .measure = result.measure,
-                                                .waited = task->waited(task) - waited});
+    r->started = now;
+    r->behind = task->step_result != NULL;
     return true;
 }
 
@@ -252,10 +282,14 @@ static TrainerEnd loop(Trainer *r, Error *e)
             return TRAINER_FAILED;
         bool last = step + 1 == task->steps || r->at.step == total;
         bool row = (step + 1) * ROWS_AN_EPOCH / task->steps > step * ROWS_AN_EPOCH / task->steps;
+        if ((last || row) && !catch_up(r, e))
+            return TRAINER_FAILED;
         if (last ? !end_of_epoch(r, lr, e) : row && !write_row(r, lr, NULL, e))
             return TRAINER_FAILED;
+        /* On all ranks at once: a result that is caught up with is a sum over them. */
         bool stops = comm_any(r->comm, interrupted);
-        if (!last && (stops || clock_seconds() - r->last_save > r->options->save_seconds) && !save(r, false, e))
+        bool due = comm_any(r->comm, r->writes && clock_seconds() - r->last_save > r->options->save_seconds);
+        if (!last && (stops || due) && !(catch_up(r, e) && save(r, false, e)))
             return TRAINER_FAILED;
         if (stops)
             return TRAINER_INTERRUPTED;

@@ -38,6 +38,9 @@ struct Task {
     void (*seek)(Task *task, int64_t epoch, int64_t step);
     /* Forward and backward; the gradients are zero before, and the optimizer steps after. */
     bool (*train_step)(Task *task, Tape *t, int64_t epoch, StepResult *result, Error *e);
+    /* NULL: train_step gives its result. Else train_step only starts its work, and leaves `result` alone, so that a GPU always has
+     * a step to do; this then gives the results, in order: of a step when the next one has been started, or when it is needed. */
+    void (*step_result)(Task *task, Tape *t, StepResult *result);
     /* What a model does beside its gradients; NULL: nothing. before_training: once, before the first step of a new run (first
      * values that need data). post_step: after the optimizer's step, while what the forward kept on the tape is still there
      * (buffers of k-means, moving averages). */

@@ -19,6 +19,15 @@ static void bytes_come_and_go(void **state)
     m->download(&exec, to, b, sizeof to);
     for (int i = 0; i < COUNT_OF(to); i++)
         assert_int_equal(to[i], i >= 10 && i < 110 ? from[i + 10] : 9);
+    Fetch f = {0};
+    for (int i = 0; i < 2; i++) { /* the second time it has room */
+        m->fetch(&exec, &f, b, sizeof to);
+        m->fill(&exec, b, 3, sizeof to); /* too late to be seen */
+        m->fetch_wait(&f);
+        assert_int_equal(((uint8_t *)f.host)[500], i ? 3 : 9);
+    }
+    m->fetch_free(&f);
+    m->fetch_free(&f);
     m->copy(&exec, NULL, NULL, 0);
     m->give(a);
     m->give(b);

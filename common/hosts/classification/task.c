@@ -15,6 +15,14 @@
 
 extern const ConfigTable classification_data_table, classification_train_table, classification_eval_table;
 
+/* A step whose result is still on the device. */
+typedef struct StartedStep {
+    Fetch loss, logits;
+    int64_t *labels; /* [batch] */
+    int rows;
+    bool mixed;
+} StartedStep;
+
 typedef struct ClassificationTask {
     Task task; /* first: a Task is one of these */
     Job *job;
@@ -23,6 +31,8 @@ typedef struct ClassificationTask {
     ImageTransform train_transform, eval_transform;
     CosineSchedule schedule;
     float *targets; /* [batch, classes] */
+    StartedStep steps[2];
+    int64_t begun, told; /* steps: of the one with number n, steps[n % 2] */
     char part_figures[CLASSIFIER_PARTS][48];
 } ClassificationTask;
 
@@ -80,6 +90,7 @@ typedef struct StepSums {
     double rows, loss, right;
 } StepSums;
 
+/* Leaves `result` to step_result. */
 static bool train_step(Task *task, Tape *t, int64_t epoch, StepResult *result, Error *e)
 {
     ClassificationTask *c = task->own;
@@ -88,6 +99,7 @@ static bool train_step(Task *task, Tape *t, int64_t epoch, StepResult *result, E
     const Classifier *classifier = classifier_of(c->job);
     int classes = classifier->classes(s->model);
     (void)epoch;
+    (void)result;
     const Batch *batch = loader_next(c->loader, e);
     if (!batch)
         return false;
@@ -106,15 +118,26 @@ static bool train_step(Task *task, Tape *t, int64_t epoch, StepResult *result, E
     tape_backward(t, &loss, NULL, 1);
     tape_map_rows(t, before);
 
-    tensor_read(t, logits, c->targets); /* the targets have been used */
-    StepSums sums = {batch->rows, (double)tensor_scalar(t, loss),
-                     count_right(c->targets, batch->labels, batch->rows, classes)};
+    StartedStep *started = &c->steps[c->begun++ % 2];
+    tensor_fetch(t, loss, &started->loss);
+    tensor_fetch(t, logits, &started->logits);
+    memcpy(started->labels, batch->labels, (size_t)batch->rows * sizeof *started->labels);
+    started->rows = batch->rows;
+    started->mixed = mix.mode != MIX_NONE;
+    return true;
+}
+
+static void step_result(Task *task, Tape *t, StepResult *result)
+{
+    ClassificationTask *c = task->own;
+    StartedStep *started = &c->steps[c->told++ % 2];
+    const float *loss = fetch_values(t, &started->loss), *logits = fetch_values(t, &started->logits);
+    int classes = classifier_of(c->job)->classes(c->job->settings->model);
+    StepSums sums = {started->rows, (double)*loss, count_right(logits, started->labels, started->rows, classes)};
     comm_sum_doubles(tape_comm(t), &sums.rows, sizeof sums / sizeof(double));
     result->count = (int64_t)sums.rows;
     result->loss = sums.loss;
-    result->measure =
-        mix.mode == MIX_NONE ? sums.right / sums.rows : NAN; /* a mixed image has no single right answer */
-    return true;
+    result->measure = started->mixed ? NAN : sums.right / sums.rows; /* a mixed image has no single right answer */
 }
 
 static void seek(Task *task, int64_t epoch, int64_t step)
@@ -179,6 +202,11 @@ static void close_task(Task *task)
     dataset_close(c->held);
     dataset_close(c->test);
     optimizer_free(task->optimizer);
+    for (int i = 0; i < COUNT_OF(c->steps); i++) {
+        fetch_free(c->job->tape, &c->steps[i].loss);
+        fetch_free(c->job->tape, &c->steps[i].logits);
+        mem_free(c->steps[i].labels);
+    }
     mem_free(c->targets);
     mem_free(c);
 }
@@ -226,12 +254,15 @@ static Task *open_task(Job *job, Error *e)
                    .learning_rate = learning_rate,
                    .seek = seek,
                    .train_step = train_step,
+                   .step_result = step_result,
                    .validate = validate,
                    .waited = waited};
     c->train_transform = classification_transform(s->data, true);
     c->eval_transform = classification_transform(s->data, false);
     int64_t classes = classifier_of(job)->classes(s->model);
     c->targets = mem_new((size_t)(config->batch_size * classes) * sizeof *c->targets);
+    for (int i = 0; i < COUNT_OF(c->steps); i++)
+        c->steps[i].labels = mem_new((size_t)config->batch_size * sizeof *c->steps[i].labels);
     bool good = classification_train_data(s, &c->train, &c->held, e) &&
                 (c->test = classification_test_data(s, e)) != NULL &&
                 classification_fits(s, classifier_of(job), c->train, e) && load_start(job, e) &&

@@ -13,12 +13,26 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+/* Sums of a batch, over all ranks in the end. */
+typedef struct StepSums {
+    double tokens, nats, answers, right;
+} StepSums;
+
+/* A step whose loss is still on the device. */
+typedef struct StartedStep {
+    Fetch *nats;   /* [parts] */
+    StepSums sums; /* the rest of them; the tokens are those of all ranks */
+    int64_t count;
+} StartedStep;
+
 typedef struct LanguageTask {
     Task task; /* first: a Task is one of these */
     Job *job;
     LanguageData data;
     SequenceLoader *loader;
     int64_t at; /* steps done */
+    StartedStep steps[2];
+    int64_t begun, told; /* steps: of the one with number n, steps[n % 2] */
     LanguageFeed *feed;
     char figure_names[LANGUAGE_FIGURES][48];
 } LanguageTask;
@@ -47,13 +61,9 @@ static double learning_rate(const Task *task, int64_t epoch, int64_t step)
 
 /* ---- One step */
 
-/* Sums of a batch, over all ranks in the end. */
-typedef struct StepSums {
-    double tokens, nats, answers, right;
-} StepSums;
-
-/* One part of a batch, forward and backward: its share of the batch's mean loss. */
-static void train_part(LanguageTask *l, Tape *t, BatchPart part, bool last, StepSums *sums)
+/* One part of a batch, forward and backward: its share of the batch's mean loss, whose sum is fetched. (Answers are counted at
+ * once, which waits for the logits: they are too many to keep.) */
+static void train_part(LanguageTask *l, Tape *t, BatchPart part, bool last, StepSums *sums, Fetch *nats_sum)
 {
     const LanguageModel *model = language_model_of(l->job);
     Tensor *ids, *labels, *auxiliary = NULL;
@@ -71,7 +81,7 @@ static void train_part(LanguageTask *l, Tape *t, BatchPart part, bool last, Step
     int shares = train_config(l)->accumulate * comm_ranks(tape_comm(t));
     if (auxiliary) /* a mean over the rows that are here */
         loss = add(t, loss, scale(t, auxiliary, 1.0f / (float)shares));
-    sums->nats += tensor_scalar(t, nats);
+    tensor_fetch(t, nats, nats_sum);
     loss = scope_close(t, s, loss); /* backward lets go of the logits, then */
     if (last)
         tape_backward(t, &loss, NULL, 1);
@@ -92,28 +102,41 @@ static double measure_of(const LanguageTask *l, const StepSums *sums)
     return figures[MIN(1, count - 1)].value;
 }
 
-/* The parts follow each other on one tape, without a reset between them, so that each draws numbers of its own. */
+/* The parts follow each other on one tape, without a reset between them, so that each draws numbers of its own. Leaves `result`
+ * to step_result. */
 static bool train_step(Task *task, Tape *t, int64_t epoch, StepResult *result, Error *e)
 {
     LanguageTask *l = task->own;
     const SequenceBatch *batch = sequence_loader_next(l->loader);
     int parts = train_config(l)->accumulate, rows = batch->rows / parts;
-    StepSums sums = {.tokens = (double)language_feed_counted(l->feed, (BatchPart){batch, 0, batch->rows})};
+    StartedStep *started = &l->steps[l->begun++ % 2];
     Comm *comm = tape_comm(t);
     (void)epoch;
+    (void)result;
     (void)e;
-    comm_sum_doubles(comm, &sums.tokens, 1);
+    started->sums = (StepSums){.tokens = (double)language_feed_counted(l->feed, (BatchPart){batch, 0, batch->rows})};
+    started->count = batch->rows * comm_ranks(comm) * l->data.length;
+    comm_sum_doubles(comm, &started->sums.tokens, 1);
     for (int i = 0; i < parts; i++) {
         Scope s = scope_open(t);
-        train_part(l, t, (BatchPart){batch, i * rows, rows}, i + 1 == parts, &sums);
+        train_part(l, t, (BatchPart){batch, i * rows, rows}, i + 1 == parts, &started->sums, &started->nats[i]);
         scope_close_n(t, s, NULL, 0);
     }
-    comm_sum_doubles(comm, &sums.nats, 3);
     l->at++;
-    result->count = batch->rows * comm_ranks(comm) * l->data.length;
-    result->loss = sums.nats / MAX(sums.tokens, 1);
-    result->measure = measure_of(l, &sums);
     return true;
+}
+
+static void step_result(Task *task, Tape *t, StepResult *result)
+{
+    LanguageTask *l = task->own;
+    StartedStep *started = &l->steps[l->told++ % 2];
+    StepSums *sums = &started->sums;
+    for (int i = 0; i < train_config(l)->accumulate; i++)
+        sums->nats += (double)*(const float *)fetch_values(t, &started->nats[i]);
+    comm_sum_doubles(tape_comm(t), &sums->nats, 3);
+    result->count = started->count;
+    result->loss = sums->nats / MAX(sums->tokens, 1);
+    result->measure = measure_of(l, sums);
 }
 
 static void post_step(Task *task, Tape *t)
@@ -195,6 +218,11 @@ static void close_task(Task *task)
     LanguageTask *l = task->own;
     sequence_loader_close(l->loader);
     language_feed_free(l->feed);
+    for (int i = 0; i < COUNT_OF(l->steps); i++) {
+        for (int part = 0; part < train_config(l)->accumulate; part++)
+            fetch_free(l->job->tape, &l->steps[i].nats[part]);
+        mem_free(l->steps[i].nats);
+    }
     language_data_close(&l->data);
     optimizer_free(task->optimizer);
     mem_free(l);
@@ -268,10 +296,13 @@ static Task *open_task(Job *job, Error *e)
                    .learning_rate = learning_rate,
                    .seek = seek,
                    .train_step = train_step,
+                   .step_result = step_result,
                    .before_training = before_training,
                    .post_step = post_step,
                    .validate = validate,
                    .waited = waited};
+    for (int i = 0; i < COUNT_OF(l->steps); i++)
+        l->steps[i].nats = mem_new((size_t)train_config(l)->accumulate * sizeof(Fetch));
     bool good = language_data_open(&l->data, job, true, e) && check_prompt(l, e) && load_start(job, e) &&
                 (l->loader = open_loader(l, e)) != NULL;
     if (!good) {

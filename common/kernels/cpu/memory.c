@@ -1,5 +1,7 @@
 #include "common/kernels/cpu/memory.h"
 
+#include "common/base/memory.h"
+
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -30,6 +32,24 @@ static void fill(const Exec *exec, void *memory, uint8_t byte, size_t bytes)
         memset(memory, byte, bytes);
 }
 
+static void fetch(const Exec *exec, Fetch *f, const void *from, size_t bytes)
+{
+    if (bytes > f->room)
+        f->host = mem_resize(f->host, f->room = bytes);
+    copy(exec, f->host, from, bytes);
+}
+
+static void fetch_wait(Fetch *f)
+{
+    (void)f;
+}
+
+static void fetch_free(Fetch *f)
+{
+    mem_free(f->host);
+    *f = (Fetch){0};
+}
+
 static size_t total(void)
 {
     return (size_t)sysconf(_SC_PHYS_PAGES) * (size_t)sysconf(_SC_PAGESIZE);
@@ -45,6 +65,9 @@ const MemoryKernels host_memory_kernels = {.on_host = true,
                                            .give = give,
                                            .upload = copy,
                                            .download = copy,
+                                           .fetch = fetch,
+                                           .fetch_wait = fetch_wait,
+                                           .fetch_free = fetch_free,
                                            .copy = copy,
                                            .fill = fill,
                                            .total = total,

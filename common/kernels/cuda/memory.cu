@@ -99,6 +99,35 @@ static void download(const Exec *exec, void *to, const void *from, size_t bytes)
     cuda_succeed(cudaStreamSynchronize(stream_of(exec)), "download of %zu bytes", bytes);
 }
 
+static void fetch_free(Fetch *f)
+{
+    if (f->host)
+        cuda_succeed(cudaFreeHost(f->host), "giving pinned memory back");
+    if (f->event)
+        cuda_succeed(cudaEventDestroy((cudaEvent_t)f->event), "giving an event back");
+    *f = Fetch();
+}
+
+static void fetch(const Exec *exec, Fetch *f, const void *from, size_t bytes)
+{
+    if (bytes > f->room) {
+        fetch_free(f);
+        cuda_succeed(cudaMallocHost(&f->host, bytes), "%zu bytes of pinned memory", bytes);
+        f->room = bytes;
+    }
+    if (!f->event)
+        cuda_succeed(cudaEventCreateWithFlags((cudaEvent_t *)&f->event, cudaEventDisableTiming), "making an event");
+    if (bytes)
+        cuda_succeed(cudaMemcpyAsync(f->host, from, bytes, cudaMemcpyDeviceToHost, stream_of(exec)),
+                     "fetching %zu bytes", bytes);
+    cuda_succeed(cudaEventRecord((cudaEvent_t)f->event, stream_of(exec)), "fetching %zu bytes", bytes);
+}
+
+static void fetch_wait(Fetch *f)
+{
+    cuda_succeed(cudaEventSynchronize((cudaEvent_t)f->event), "waiting for %zu bytes", f->room);
+}
+
 static void copy(const Exec *exec, void *to, const void *from, size_t bytes)
 {
     if (bytes)
@@ -119,4 +148,5 @@ static size_t total(void)
     return all;
 }
 
-const MemoryKernels cuda_memory = {false, take, give, upload, download, copy, fill, total, wait};
+const MemoryKernels cuda_memory = {false,      take,       give, upload, download, fetch,
+                                   fetch_wait, fetch_free, copy, fill,   total,    wait};

@@ -47,8 +47,8 @@ void job_close(Job *job); /* not the settings */
 /* The kernels of a device; NULL with a line. */
 const Backend *device_backend(DeviceChoice device, Error *e);
 
-/* A step of training in shapes alone: an op that the settings' device has no kernel for ends the program with a line, before
- * anything was written. False with a line if the device is not there. */
+/* A step of training in shapes alone; false with a line if the settings' device lacks a kernel for it. Settings that the data has
+ * not been held against may end the program. */
 bool job_rehearse(const Program *p, Settings *settings, Error *e);
 
 /* What a user means by a run, a checkpoint or a file of weights: the file, and the config beside or inside it (NULL: none). */

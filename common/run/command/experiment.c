@@ -11,9 +11,12 @@ static bool arm_check(const Program *p, const Settings *experiment, const char *
 {
     SettingsTables tables = program_tables(p);
     Str where = {0};
+    Job job;
     Settings *s = settings_bind(&tables, node_copy(experiment->tree), experiment->config_name, arm, -1, e);
-    bool good =
-        s && run_folder_name("arm", arm, e) && p->model->workload->find_data(s, &where, e) && job_rehearse(p, s, e);
+    bool good = s && run_folder_name("arm", arm, e) && p->model->workload->find_data(s, &where, e) &&
+                job_open(&job, p, s, JOB_OF_SHAPES, e);
+    if (good)
+        job_close(&job);
     str_free(&where);
     settings_free(s);
     return good || error_prefix(e, "arm %s", arm);

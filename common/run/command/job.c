@@ -53,8 +53,9 @@ bool job_rehearse(const Program *p, Settings *settings, Error *e)
         return false;
     tape_rehearse(job.tape, backend);
     p->model->workload->rehearse(&job);
+    const char *missing = tape_missing(job.tape);
     job_close(&job);
-    return true;
+    return !missing || error_set(e, "device %s has no %s yet", backend->name, missing);
 }
 
 void job_close(Job *job)

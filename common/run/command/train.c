@@ -111,7 +111,7 @@ static int begin_run(const Program *p, Settings *s)
     bool writes = comm_rank(p->comm) == 0;
     bool found = p->model->workload->find_data(s, &where, &e); /* before a folder is made */
     str_free(&where);
-    if (!found || (!s->run.arms && !job_rehearse(p, s, &e)))
+    if (!found)
         return program_error(&e);
     const char *name = s->run.name ? s->run.name : s->config_name;
     char *run = make_run(p, name, &e);

@@ -111,12 +111,16 @@ static bool finish(Task *task, Job *job, Comm *comm, Error *e)
     return !comm_any(comm, failed) || (!failed && error_set(e, "rank 0 could not finish %s", job->run));
 }
 
-static TrainerEnd train_job(Job *job, const char *resume, const char *config_text, Error *e)
+static TrainerEnd train_job(const Program *p, Job *job, const char *resume, const char *config_text, Error *e)
 {
     const Workload *w = job->model->workload;
     Task *task = w->open(job, e);
     if (!task)
         return TRAINER_FAILED;
+    if (!job_rehearse(p, job->settings, e)) {
+        w->close(task);
+        return TRAINER_FAILED;
+    }
     const MetadataEntry metadata[] = {{"model", job->model->name}, {"config", config_text}};
     TrainerEnd end = trainer_run(task, job->tape,
                                  &(TrainerOptions){.run = job->run,
@@ -171,7 +175,7 @@ TrainerEnd run_training(const Program *p, Settings *settings, const char *run, c
         job.log = log;
         job.run = run;
         introduce(&job, run);
-        end = train_job(&job, resume, text, e);
+        end = train_job(p, &job, resume, text, e);
         job_close(&job);
     }
     free(path);
