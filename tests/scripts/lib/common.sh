@@ -35,6 +35,17 @@ tensors() {
 # A run of seconds on a few images: "$crossvit" "${tiny[@]}" name=x
 tiny=(train data.limit_train=2800 data.limit_test=300 data.hold_out=200 train.epochs=2)
 
+# Twenty steps in two epochs, a row of metrics each, in seconds even on an emulated GPU.
+micro=(train "model.img_size=[24,32]" "model.patch_size=[12,16]" "model.embed_dim=[16,32]" "model.depth=[[1,1,1]]"
+    "model.num_heads=[2,2]" data.limit_train=60 data.hold_out=20 data.limit_test=20 train.batch_size=4 train.epochs=2)
+
+# same_losses A.csv B.csv TOLERANCE: the column train_loss of all rows; says how far they are apart at most.
+same_losses() {
+    paste -d, <(cut -d, -f4 "$1") <(cut -d, -f4 "$2") | awk -F, -v tolerance="$3" '
+        NR > 1 { d = $1 - $2; d = d < 0 ? -d : d; most = d > most ? d : most; if ($1 == "" || $2 == "" || d != d) bad = 1 }
+        END { printf "losses of %d rows differ by at most %.2g\n", NR - 1, most; exit NR < 2 || bad || most > tolerance }'
+}
+
 finish() {
     [ $failures = 0 ] && echo "all good"
     exit $((failures > 0))

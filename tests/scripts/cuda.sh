@@ -1,0 +1,39 @@
+#!/usr/bin/env bash
+# Whole programs on the emulated GPU (tests/cuda_emulation): a training that gives the CPU's losses, and what is said where there is no
+# GPU.
+. tests/scripts/lib/common.sh
+build=${ZOO_BUILD:-$root/build/release}
+emulated=$build/libzoo_cuda_emulated.so
+
+# ---- Without: one line, and nothing is written.
+export ZOO_CUDA_LIBRARY=$PWD/nowhere.so
+expect 2 'device cuda: there is no .*/nowhere.so; build it with' "$crossvit" train device=cuda
+expect 2 'device cuda: there is no' "$crossvit" eval --golden "$root/models/crossvit/golden/losses.safetensors" device=cuda
+echo 'no library' >nowhere.so
+expect 2 'device cuda: cannot be loaded' "$crossvit" train device=cuda
+export ZOO_CUDA_LIBRARY=$build/libzoo_cuda.so
+if [ -f "$ZOO_CUDA_LIBRARY" ] && ! nvidia-smi >/dev/null 2>&1; then
+    expect 2 'device cuda: no NVIDIA driver is loaded' "$crossvit" train device=cuda
+fi
+[ -z "$(ls runs/crossvit 2>/dev/null)" ] || fail "a run without its device left $(ls runs/crossvit)"
+expect 2 'device is gpu' "$crossvit" train device=gpu
+
+# ---- Twenty steps of a small CrossViT with both branches fused: the losses of every step, both validations, and the test.
+export ZOO_CUDA_LIBRARY=$emulated
+for device in cpu cuda; do
+    "$crossvit" "${micro[@]}" name=$device device=$device >$device.txt 2>&1 || fail "device=$device: $(tail -n 2 $device.txt)"
+done
+same_losses runs/crossvit/cpu/metrics.csv runs/crossvit/cuda/metrics.csv 1e-4 || fail "other losses than on the CPU"
+[ "$(grep -c , runs/crossvit/cuda/metrics.csv)" = 21 ] || fail "not a row a step"
+[ "$(grep 'test: top-1' cpu.txt | cut -d '(' -f 1)" = "$(grep 'test: top-1' cuda.txt | cut -d '(' -f 1)" ] || fail "another test"
+
+# A run changes its device where it is resumed, and its weights are evaluated on either.
+sed -i 's/finished/started/' runs/crossvit/cuda/status
+rm -r runs/crossvit/cuda/checkpoints/20
+ln -sfn 10 runs/crossvit/cuda/checkpoints/last
+ln -sfn 10 runs/crossvit/cuda/checkpoints/best
+"$crossvit" train --resume runs/crossvit/cuda device=cpu >resumed.txt 2>&1 || fail "resumed on the CPU: $(tail -n 2 resumed.txt)"
+same_losses runs/crossvit/cpu/metrics.csv runs/crossvit/cuda/metrics.csv 1e-4 || fail "resumed on the CPU: other losses"
+"$crossvit" eval runs/crossvit/cpu device=cuda >eval.txt 2>&1 || fail "eval: $(tail -n 2 eval.txt)"
+[ "$(grep 'test: top-1' cpu.txt | cut -d '(' -f 1)" = "$(grep 'test: top-1' eval.txt | cut -d '(' -f 1)" ] || fail "evaluated otherwise"
+finish
