@@ -87,15 +87,25 @@ base: recall.yaml
 model: {variant: lucidrains, num_tokens: 192, dim: 32, depth: 2, max_seq_len: 128, heads: 4, dim_head: 8, causal: true, window_size: 16,
         n_local_attn_heads: [4, 2], attn_dropout: 0.1, ff_dropout: 0.1, layer_dropout: 0.1}
 END
+tr -cd '\n -~' <"$root/docs/add-a-paper.md" >text.txt
+cat >characters.yaml <<'END'
+base: kmeans.yaml
+model: {num_tokens: 128}
+data: {set: text, path: text.txt, tokenizer: characters}
+train: {loss: all}
+END
 cat >mixer.yaml <<'END'
 base: default
 data: {limit_train: 180, limit_test: 64, hold_out: 20, threads: 1}
 train: {epochs: 1, batch_size: 16}
 threads: 1
 END
-for model in routing/recall routing/kmeans ninformer/mixer; do
+export XDG_CACHE_HOME # of each run another: ranks learn a vocabulary together
+for model in routing/recall routing/kmeans routing/characters ninformer/mixer; do
     name=${model#*/} program=$models/${model%/*}
+    XDG_CACHE_HOME=$PWD/cache1
     "$program" train "$PWD/$name.yaml" name="$name-1" >one.txt 2>&1 || fail "$model with one rank: $(tail -n 3 one.txt)"
+    XDG_CACHE_HOME=$PWD/cache2
     ranks 2 "$program" train "$PWD/$name.yaml" name="$name-2" >two.txt 2>&1 || fail "$model with two: $(tail -n 3 two.txt)"
     same 10 "runs/${model%/*}/$name-1/metrics.csv" "runs/${model%/*}/$name-2/metrics.csv"
 done

@@ -149,7 +149,8 @@ Tokenizer *language_tokenizer(const Job *job, const Corpus *corpus, Error *e)
     Tokenizer *t = tokenizer_open(kept && file_exists(kept) ? kept : c->tokenizer, e);
     if (t && !tokenizer_vocabulary(t)) {
         Corpus *own = corpus ? NULL : dataset_corpus(c->set, c->path, e);
-        bool good = (corpus || own) && learn(t, corpus ? corpus : own, job->run ? kept : NULL, e);
+        bool keeps = job->run && comm_rank(tape_comm(job->tape)) == 0;
+        bool good = (corpus || own) && learn(t, corpus ? corpus : own, keeps ? kept : NULL, e);
         corpus_close(own);
         if (!good) {
             tokenizer_close(t);
