@@ -172,7 +172,8 @@ typedef struct Layout {
 static const Layout check_layouts[] = {
     {F32, F32, 0, false}, {F32, F32, 3, true}, {BF16, F32, 1, false}, {F32, BF16, 0, true}, {BF16, BF16, 5, false}};
 
-/* A kernel whose accesses are watched is run once, on small shapes: it takes its time (`ctest -R races_`). */
+/* A kernel on the emulated GPU whose accesses are watched, for races or by a sanitizer, is run once, on small shapes: it takes
+ * its time. */
 static inline bool testing_once(void)
 {
     return getenv("ZOO_TEST_ONCE");
