@@ -7,8 +7,8 @@ routing=${ZOO_BUILD:-$root/build/release}/models/routing
 cat "$root"/docs/*.md "$root"/common/*/README.md | head -c 40000 >text.txt
 small=(data.set=text data.path=text.txt data.tokenizer=bytes data.length=128 data.limit_valid=512 data.limit_test=512
     train.batch_size=2 train.steps=100 train.validate_every=50 train.sample_length=0 eval.ngram=0 threads=1)
-official=(default model.hidden_size=32 model.embedding_dims=32 model.filter_size=32 model.num_decoder_layers=2
-    model.sparsity_cluster_attention_window=32)
+official=(default model.hidden_size=32 model.embedding_dims=32 model.filter_size=32 model.num_decoder_layers=2 'model.query_shape=[64]'
+    'model.memory_flange=[64]' model.sparsity_skip_first=0 model.sparsity_cluster_attention_window=32)
 lucidrains=(lucidrains model.dim=32 model.dim_head=8 model.depth=2 'model.n_local_attn_heads=[2, 2]')
 
 vocabulary() {
