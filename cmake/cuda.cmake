@@ -50,8 +50,8 @@ function(zoo_cuda_library)
     foreach(source ${sources})
         get_filename_component(name ${source} NAME_WE)
         set(object ${PROJECT_BINARY_DIR}/cuda/${name}.o)
-        add_custom_command(OUTPUT ${object} DEPFILE ${object}.d DEPENDS ${source}
-                           COMMAND ${ZOO_NVCC} ${flags} -MD -MF ${object}.d -c ${source} -o ${object}
+        add_custom_command(OUTPUT ${object} DEPFILE ${object}.d DEPENDS ${source} ${PROJECT_SOURCE_DIR}/cmake/nvcc.sh
+                           COMMAND ${PROJECT_SOURCE_DIR}/cmake/nvcc.sh ${object} ${ZOO_NVCC} ${flags} -MD -MF ${object}.d -c ${source}
                            COMMENT "nvcc common/kernels/cuda/${name}.cu")
         list(APPEND objects ${object})
     endforeach()

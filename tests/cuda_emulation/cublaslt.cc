@@ -4,9 +4,10 @@
 #include <cublasLt.h>
 
 #include "common/kernels/dtype.h"
-#include "tests/cuda_emulation/emulation.h"
+#include "tests/cuda_emulation/dry.h"
 
 #include <algorithm>
+#include <stdio.h>
 #include <vector>
 
 struct EmulatedBlas {
@@ -260,6 +261,24 @@ static void finish_row(const EmulatedProduct *p, const EmulatedMatrix *d, int64_
     }
 }
 
+static double bytes_of(const EmulatedMatrix *m)
+{
+    double items = m->step == 0 ? 1 : m->batch;
+    return items * (double)m->rows * (double)m->cols * (m->type == CUDA_R_32F ? 4 : 2);
+}
+
+/* "cublasLt 1 x [m, n, k]" in rows as we write them. */
+static bool dry_product(const EmulatedProduct *p, const EmulatedMatrix *a, const EmulatedMatrix *b,
+                        const EmulatedMatrix *d, bool add)
+{
+    char name[96];
+    double m = (double)d->cols, n = (double)d->rows, k = (double)(p->a == CUBLAS_OP_T ? a->rows : a->cols);
+    snprintf(name, sizeof name, "cublasLt %d x [%.0f, %.0f, %.0f]", d->batch, m, n, k);
+    const char *type = a->type != CUDA_R_32F ? "bf16" : p->compute == CUBLAS_COMPUTE_32F_FAST_TF32 ? "tf32" : "fp32";
+    return dry_library(name, type, bytes_of(a) + bytes_of(b) + (add ? bytes_of(d) : 0),
+                       bytes_of(d) * (has_aux(p->epilogue) ? 2 : 1), 2 * m * n * k * d->batch);
+}
+
 cublasStatus_t cublasLtMatmul(cublasLtHandle_t, cublasLtMatmulDesc_t p, const void *alpha, const void *a_data,
                               cublasLtMatrixLayout_t a, const void *b_data, cublasLtMatrixLayout_t b, const void *beta,
                               const void *c_data, cublasLtMatrixLayout_t c, void *d_data, cublasLtMatrixLayout_t d,
@@ -272,6 +291,8 @@ cublasStatus_t cublasLtMatmul(cublasLtHandle_t, cublasLtMatmulDesc_t p, const vo
         !aligned(c_data, algo->alignment_c) || !aligned(d_data, algo->alignment_d) ||
         (has_bias(p->epilogue) && !aligned(p->bias, algo->alignment_d)) || workspace_bytes < algo->workspace_bytes)
         return CUBLAS_STATUS_INVALID_VALUE;
+    if (dry_product(p, a, b, d, *(const float *)beta != 0))
+        return CUBLAS_STATUS_SUCCESS;
     DeviceMemoryOpen open;
     if (workspace_bytes > 0)
         memset(workspace, 0xff, workspace_bytes < 4096 ? workspace_bytes : 4096); /* it is nobody else's */

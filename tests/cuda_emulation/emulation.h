@@ -24,6 +24,7 @@ __attribute__((const)) dim3 emulated_grid_size(void);
 struct EmulatedLaunch {
     const char *kernel, *file;
     int line;
+    const void *function;
     dim3 grid, block;
     size_t shared_bytes;
 };

@@ -1,5 +1,6 @@
 /* A grid: its blocks one after the other, a block's threads as fibers. Blocks, warps and lanes go forward in one launch
  * and backward in the next, so that a result which depends on their order shows as one that changes. */
+#include "tests/cuda_emulation/dry.h"
 #include "tests/cuda_emulation/fiber.h"
 #include "tests/cuda_emulation/internal.h"
 #include "tests/cuda_emulation/race.h"
@@ -179,6 +180,8 @@ static void complete(Meeting *m, int warp)
         m->what->combine(&m->warp, m->argument);
     if (m->what->orders)
         race_warp_ordered(warp, m->arrived);
+    if (dry_run())
+        dry_collective(m->what->name);
     for (int lane = 0; lane < WARP_LANES; lane++)
         if (m->arrived & 1u << lane)
             threads[warp * WARP_LANES + lane].state = READY;
@@ -327,6 +330,7 @@ static void run_block(uint3 index, bool forward)
         threads[i].seen.block_index = index;
     }
     race_block_begins();
+    dry_block_begins();
     do {
         for (int w = 0; w < warps; w++)
             run_warp(forward ? w : warps - 1 - w, forward);
@@ -352,10 +356,14 @@ static void run_grid(const EmulatedLaunch *l)
     uint64_t blocks = (uint64_t)l->grid.x * l->grid.y * l->grid.z;
     for (uint64_t i = 0; i < blocks; i++) {
         uint64_t n = forward ? i : blocks - 1 - i;
+        if (dry_run() && !dry_takes(n, blocks))
+            continue;
         run_block(
             {(unsigned)(n % l->grid.x), (unsigned)(n / l->grid.x % l->grid.y), (unsigned)(n / l->grid.x / l->grid.y)},
             forward);
     }
+    if (dry_run())
+        dry_launch_ends(l, blocks);
 }
 
 void *emulated_dynamic_shared(void)

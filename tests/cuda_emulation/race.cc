@@ -5,6 +5,7 @@
  * in CUDA. Atomics are not seen. */
 #include "tests/cuda_emulation/race.h"
 
+#include "tests/cuda_emulation/dry.h"
 #include "tests/cuda_emulation/internal.h"
 
 #include <dlfcn.h>
@@ -278,6 +279,11 @@ static void access(const void *memory, size_t bytes, bool write, const void *cod
     bool shared = is_shared(address);
     if (!shared)
         check_allocation(address, bytes, write, now.place);
+    if (dry_run()) {
+        if (device_memory_holds(address))
+            dry_access(address, bytes, write);
+        return;
+    }
     while (bytes > 0) {
         uintptr_t at = (uintptr_t)address;
         size_t from = at % WORD, part = WORD - from < bytes ? WORD - from : bytes;

@@ -40,7 +40,7 @@ void launch_kernel(LaunchSite site, void (*kernel)(P...), dim3 grid, dim3 block,
     auto body = [&] { kernel(arguments...); };
     typedef decltype(body) Body;
     emulated_launch(
-        {site.kernel, site.file, site.line, grid, block, shared_bytes},
+        {site.kernel, site.file, site.line, (const void *)kernel, grid, block, shared_bytes},
         [](const void *call) { (*(const Body *)call)(); }, &body);
 }
 

@@ -203,10 +203,15 @@ static inline float __fadd_rn(float a, float b)
 {
     return a + b;
 }
-static inline float __fmaf_rn(float a, float b, float c)
+/* Counted for a dry run (dry.h). */
+extern uint64_t emulated_fma_count;
+static inline float emulated_fmaf(float a, float b, float c)
 {
+    emulated_fma_count++;
     return fmaf(a, b, c);
 }
+#define fmaf(a, b, c) emulated_fmaf(a, b, c)
+#define __fmaf_rn(a, b, c) emulated_fmaf(a, b, c)
 static inline float __int_as_float(int bits)
 {
     float value;
