@@ -366,6 +366,7 @@ static void a_bad_state_changes_nothing(void **state)
     TensorFile *file = tensor_file_open(path, &e);
     assert_false(optimizer_load(o, file, &e));
     tensor_file_close(file);
+    assert_int_equal(optimizer_to_write(o, mine), 3);
     for (int i = 0; i < 3; i++) {
         assert_memory_equal(mine[i].data, before[i], (size_t)mine[i].shape[0] * dtype_bytes(mine[i].type));
         mem_free(before[i]);
