@@ -8,6 +8,7 @@
 #include "tests/cuda_emulation/dry.h"
 #include "tests/cuda_emulation/internal.h"
 
+#include <cuda_runtime.h>
 #include <dlfcn.h>
 #include <link.h>
 #include <stdio.h>
@@ -272,7 +273,7 @@ static void check_allocation(const char *address, size_t bytes, bool write, uint
 static void access(const void *memory, size_t bytes, bool write, const void *code)
 {
     const char *address = (const char *)memory;
-    if (!emulated_thread || on_own_stack(address))
+    if (!emulated_thread || on_own_stack(address) || memory == &emulated_fma_count) /* the emulator's own */
         return;
     unsigned thread = (unsigned)emulated_thread_number();
     Access now = {block_number, epoch, thread, known[thread][thread % LANES], (uint32_t)((const char *)code - library)};

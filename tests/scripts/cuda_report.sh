@@ -4,7 +4,7 @@
 . tests/scripts/lib/common.sh
 build=${ZOO_BUILD:-$root/build/release}
 library=$build/libzoo_cuda_races.so
-[ -f "$library" ] || exit 77 # with a sanitizer, or GCC 14, there is none
+[ -f "$library" ] || exit 77 # with a sanitizer there is none
 
 ZOO_CUDA_LIBRARY=$library ZOO_CUDA_DRY=$work/launches "$build/models/ninformer" train default data.set=shapes data.input_size=24 \
     data.hold_out=0 data.mean=0.5 data.limit_train=64 data.limit_test=16 model.image_size=24 model.seq_len=36 model.in_channels=3 \
