@@ -265,23 +265,30 @@ double optimizer_gradient_norm(Optimizer *o, Tape *t)
 
 /* ---- The state in a checkpoint */
 
-static const void *on_host(const Optimizer *o, const float *state, int64_t count, char *copy)
+/* Its parts, with their data where they lie. */
+static int parts_of(const Optimizer *o, TensorToWrite out[static 3])
 {
-    params_download(o->params, copy, state, (size_t)count * sizeof *state);
-    return copy;
+    int n = 0;
+    out[n++] = (TensorToWrite){"optimizer.steps", I64, 1, {params_count(o->params)}, o->steps};
+    if (o->m)
+        out[n++] = (TensorToWrite){"optimizer.m", F32, 1, {params_flat_count(o->params)}, o->m};
+    if (o->v)
+        out[n++] = (TensorToWrite){"optimizer.v", F32, 1, {o->v_count}, o->v};
+    return n;
 }
 
 int optimizer_to_write(Optimizer *o, TensorToWrite out[static 3])
 {
-    int64_t m_count = o->m ? params_flat_count(o->params) : 0, count = params_count(o->params);
-    int n = 0;
+    int n = parts_of(o, out);
+    int64_t m_count = o->m ? params_flat_count(o->params) : 0;
     o->written = mem_resize(o->written, (size_t)(m_count + o->v_count) * sizeof(float));
-    char *v = (char *)o->written + (size_t)m_count * sizeof(float);
-    out[n++] = (TensorToWrite){"optimizer.steps", I64, 1, {count}, o->steps};
-    if (o->m)
-        out[n++] = (TensorToWrite){"optimizer.m", F32, 1, {m_count}, on_host(o, o->m, m_count, o->written)};
-    if (o->v)
-        out[n++] = (TensorToWrite){"optimizer.v", F32, 1, {o->v_count}, on_host(o, o->v, o->v_count, v)};
+    char *place = (char *)o->written;
+    for (int i = 1; i < n; i++) {
+        size_t bytes = (size_t)out[i].shape[0] * sizeof(float);
+        params_download(o->params, place, out[i].data, bytes);
+        out[i].data = place;
+        place += bytes;
+    }
     return n;
 }
 
@@ -313,7 +320,7 @@ bool optimizer_load(Optimizer *o, const TensorFile *file, Error *e)
 {
     TensorToWrite mine[3];
     void *read[3] = {0};
-    int n = optimizer_to_write(o, mine);
+    int n = parts_of(o, mine);
     bool good = true;
     for (int i = 0; i < n && good; i++)
         good = (read[i] = read_part(file, &mine[i], e)) != NULL;

@@ -43,7 +43,7 @@ double optimizer_gradient_norm(Optimizer *o, Tape *t);
 void optimizer_second_moments(const Optimizer *o, int i, float *out);
 
 /* The state as named tensors for a checkpoint (`optimizer.m`, `optimizer.v`, `optimizer.steps`, those that it has), pointing into the
- * optimizer: as they are at the call, until the next one, which optimizer_load makes, too. Returns how many. */
+ * optimizer: as they are at the call, until the next one. Returns how many. */
 int optimizer_to_write(Optimizer *o, TensorToWrite out[static 3]);
 /* All of it, or nothing and a line. */
 bool optimizer_load(Optimizer *o, const TensorFile *file, Error *e);
