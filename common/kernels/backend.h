@@ -3,6 +3,7 @@
 #include "common/base/error.h"
 #include "common/kernels/adafactor.h"
 #include "common/kernels/attention.h"
+#include "common/kernels/batch_norm.h"
 #include "common/kernels/chain.h"
 #include "common/kernels/convolution.h"
 #include "common/kernels/elementwise.h"
@@ -30,6 +31,7 @@ typedef struct Backend {
     ChainKernels chain;
     ConvolutionKernels convolution;
     NormKernels norm;
+    BatchNormKernels batch_norm;
     ElementwiseKernels elementwise;
     LossKernels loss;
     GatherKernels gather;

@@ -33,6 +33,7 @@ static pthread_mutex_t choosing = PTHREAD_MUTEX_INITIALIZER;
                .windows = window_kernels_##level,                                                                      \
                .chain = chain_kernels_##level,                                                                         \
                .norm = norm_kernels_##level,                                                                           \
+               .batch_norm = batch_norm_kernels_##level,                                                               \
                .elementwise = elementwise_kernels_##level,                                                             \
                .loss = loss_kernels_##level,                                                                           \
                .gather = gather_kernels_##level,                                                                       \

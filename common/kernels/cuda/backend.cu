@@ -67,6 +67,7 @@ const Backend *zoo_cuda_backend(Error *e)
     backend.chain = cuda_chain;
     backend.convolution = cuda_convolution;
     backend.norm = cuda_norm;
+    backend.batch_norm = cuda_batch_norm;
     backend.elementwise = cuda_elementwise;
     backend.loss = cuda_loss;
     backend.noise = cuda_noise;

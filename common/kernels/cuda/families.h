@@ -4,6 +4,7 @@
 
 extern const MemoryKernels cuda_memory;
 extern const NormKernels cuda_norm;
+extern const BatchNormKernels cuda_batch_norm;
 extern const ElementwiseKernels cuda_elementwise;
 extern const LossKernels cuda_loss;
 extern const GatherKernels cuda_gather;

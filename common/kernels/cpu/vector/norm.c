@@ -24,23 +24,6 @@ static void add_residual(const LayerNorm *l, int64_t r)
     }
 }
 
-/* Sum of (x - mean)^2. */
-static float squared_deviation(int64_t n, const float *x, float mean)
-{
-    Vec a = vec_set(0), b = vec_set(0);
-    int64_t i = 0;
-    for (; i + 2 * LANES <= n; i += 2 * LANES) {
-        Vec da = vec_load(x + i) - mean, db = vec_load(x + i + LANES) - mean;
-        a += da * da;
-        b += db * db;
-    }
-    for (; i < n; i += LANES) {
-        Vec d = vec_load_upto(x + i, n - i, mean) - mean;
-        a += d * d;
-    }
-    return vec_sum(a + b);
-}
-
 static float row_mean(const LayerNorm *l, Rows x, int64_t r)
 {
     float values[BLOCK], sum = 0;
@@ -56,7 +39,7 @@ static float row_rstd(const LayerNorm *l, Rows x, int64_t r, float mean)
     float values[BLOCK], sum = 0;
     for (int64_t c = 0; c < l->cols; c += BLOCK) {
         int64_t n = least(BLOCK, l->cols - c);
-        sum += squared_deviation(n, rows_read(x, r, c, n, values), mean);
+        sum += span_squares_from(n, rows_read(x, r, c, n, values), mean);
     }
     return 1.0f / __builtin_sqrtf(sum / (float)l->cols + l->eps);
 }

@@ -22,6 +22,36 @@ static inline float span_sum(int64_t n, const float *x)
     return vec_sum(a + b);
 }
 
+/* Sums of x - from, and of its square. */
+static inline float span_sum_from(int64_t n, const float *x, float from)
+{
+    Vec a = vec_set(0), b = vec_set(0);
+    int64_t i = 0;
+    for (; i + 2 * LANES <= n; i += 2 * LANES) {
+        a += vec_load(x + i) - from;
+        b += vec_load(x + i + LANES) - from;
+    }
+    for (; i < n; i += LANES)
+        a += vec_load_upto(x + i, n - i, from) - from;
+    return vec_sum(a + b);
+}
+
+static inline float span_squares_from(int64_t n, const float *x, float from)
+{
+    Vec a = vec_set(0), b = vec_set(0);
+    int64_t i = 0;
+    for (; i + 2 * LANES <= n; i += 2 * LANES) {
+        Vec da = vec_load(x + i) - from, db = vec_load(x + i + LANES) - from;
+        a += da * da;
+        b += db * db;
+    }
+    for (; i < n; i += LANES) {
+        Vec d = vec_load_upto(x + i, n - i, from) - from;
+        a += d * d;
+    }
+    return vec_sum(a + b);
+}
+
 static inline float span_dot(int64_t n, const float *a, const float *b)
 {
     Vec sum = vec_set(0);
