@@ -67,7 +67,8 @@ function(zoo_cuda_test prefix name library)
                          "${check_environment};ZOO_TEST_DEVICE=cuda;ZOO_CUDA_LIBRARY=$<TARGET_FILE:${library}>;${ARGN}")
 endfunction()
 file(GLOB cuda_tests CONFIGURE_DEPENDS ${PROJECT_SOURCE_DIR}/tests/kernels/test_*_kernels.c
-     ${PROJECT_SOURCE_DIR}/tests/autograd/test_ops.c ${PROJECT_SOURCE_DIR}/tests/kernels/test_attention*.c)
+     ${PROJECT_SOURCE_DIR}/tests/autograd/test_ops.c ${PROJECT_SOURCE_DIR}/tests/autograd/test_batch_norm.c
+     ${PROJECT_SOURCE_DIR}/tests/kernels/test_attention*.c)
 foreach(source ${cuda_tests})
     get_filename_component(name ${source} NAME_WE)
     if(ZOO_SANITIZE)

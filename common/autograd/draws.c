@@ -28,6 +28,11 @@ Comm *tape_comm(const Tape *t)
     return t->comm;
 }
 
+void tape_sync_batch_norm(Tape *t, bool yes)
+{
+    t->sync_batch_norm = yes;
+}
+
 void tape_use_comm(Tape *t, Comm *comm)
 {
     t->comm = comm;

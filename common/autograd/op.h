@@ -34,6 +34,7 @@ struct Tape {
     Watcher *watcher;
     void *watcher_user;
     Comm *comm;
+    bool sync_batch_norm;
     RowMap rows;
     NodeDone *node_done;
     void *node_done_user;
@@ -76,6 +77,12 @@ int64_t row_map_each(const RowMap *m, Shape shape);
 
 /* How many elements from `from` on, where a row begins, lie side by side in the whole batch's tensor, too, and from where. */
 int64_t row_map_piece(const RowMap *m, Shape shape, int64_t from, int64_t *place);
+
+/* [1,...] of every rank -> [ranks,...], in their order and without gradient. */
+Tensor *op_gather_ranks(Tape *t, const Tensor *x);
+
+/* For an op that writes a state or buffer in place: what a recorded op still needs must not be written. */
+void op_writes_state(const Tape *t, const char *op, Tensor *state);
 
 /* x = 0; it may be a window. */
 void op_zero(Tape *t, const Tensor *x);

@@ -10,10 +10,10 @@ Tensor *reshape(Tape *t, Tensor *x, Shape shape);                            /* 
 Tensor *narrow(Tape *t, Tensor *x, int axis, int64_t start, int64_t length); /* free: a window */
 Tensor *concat(Tape *t, int axis, int n, Tensor *const *parts);
 Tensor *concat2(Tape *t, int axis, Tensor *a, Tensor *b);
-Tensor *shift(Tape *t, Tensor *x, int axis, int64_t by);                   /* y[i] = x[i - by], 0 where there is none */
-Tensor *pad(Tape *t, Tensor *x, int axis, int64_t before, int64_t after);  /* with zeros */
-Tensor *permute(Tape *t, Tensor *x, const int *order); /* y's axis a is x's axis order[a]; copies */
-Tensor *expand(Tape *t, Tensor *x, int64_t n);         /* [1, ...] -> [n, ...], copied */
+Tensor *shift(Tape *t, Tensor *x, int axis, int64_t by);                  /* y[i] = x[i - by], 0 where there is none */
+Tensor *pad(Tape *t, Tensor *x, int axis, int64_t before, int64_t after); /* with zeros */
+Tensor *permute(Tape *t, Tensor *x, const int *order);                    /* y's axis a is x's axis order[a]; copies */
+Tensor *expand(Tape *t, Tensor *x, int64_t n);                            /* [1, ...] -> [n, ...], copied */
 Tensor *contiguous(Tape *t, Tensor *x);
 Tensor *convert(Tape *t, Tensor *x, DType type); /* F32 or BF16, rounded to nearest; free where x is of that type */
 Tensor *tokens_from_map(Tape *t, Tensor *x);     /* [B,C,H,W] -> [B,HW,C]; free after a convolution */
@@ -76,6 +76,20 @@ Tensor *standardize(Tape *t, Tensor *x, Tensor *gamma, Tensor *beta, float eps);
 Tensor *standardize_inner(Tape *t, Tensor *x, Tensor *gamma, Tensor *beta, float eps);
 
 Tensor *normalize_l2(Tape *t, Tensor *x, float eps); /* over the last axis: x / max(|x|_2, eps) */
+
+/* Over the batch, each channel by itself: (x - mean)/sqrt(variance + eps) * weight + bias, then, with relu, max(0, that). axis: of
+ * the channels, 1 (of [B,C,...]) or the last. In the phase TRAIN mean and variance are those of the batch, of the shares of all
+ * ranks where tape_sync_batch_norm says so, and the running ones take them in: new = (1 - momentum) old + momentum batch's, of
+ * the variance that over N - 1. In EVAL the running ones are used. As torch.nn.functional.batch_norm. */
+typedef struct BatchNorm {
+    Tensor *weight, *bias;              /* [C], or NULL */
+    Tensor *running_mean, *running_var; /* [C], buffers written in place; both NULL: always the batch's are used */
+    Tensor *num_batches_tracked;        /* I64, one more in TRAIN, or NULL */
+    float eps, momentum;
+    bool relu;
+} BatchNorm;
+
+Tensor *standardize_channels(Tape *t, Tensor *x, int axis, const BatchNorm *norm);
 
 /* The operands of the two, as the fused ops take them; common/nn makes layers of them. */
 typedef struct Linear {

@@ -62,6 +62,25 @@ static void move_rows(const int64_t *place, int64_t rows, int64_t each, float *o
     }
 }
 
+static float *read_floats(Tape *t, const Tensor *x)
+{
+    float *values = mem_new((size_t)tensor_count(x) * sizeof *values);
+    tensor_read(t, x, values);
+    return values;
+}
+
+Tensor *op_gather_ranks(Tape *t, const Tensor *x)
+{
+    Shape shape = x->shape;
+    shape.dim[0] *= comm_ranks(t->comm);
+    Tensor *all = tensor_make(t, F32, shape);
+    float *mine = read_floats(t, x);
+    comm_gather(t->comm, mine, (size_t)tensor_count(x) * sizeof *mine, op_host(t, all));
+    op_from_host(t, all);
+    mem_free(mine);
+    return all;
+}
+
 typedef struct GatherArgs {
     const int64_t *place; /* [rows], or NULL: rank after rank */
     int64_t rows, each, rank;
@@ -71,13 +90,6 @@ typedef struct GatherArgs {
 static const int64_t *places(const GatherArgs *a)
 {
     return a->place ? a->place : &a->rank;
-}
-
-static float *read_floats(Tape *t, const Tensor *x)
-{
-    float *values = mem_new((size_t)tensor_count(x) * sizeof *values);
-    tensor_read(t, x, values);
-    return values;
 }
 
 static void gather_backward(Tape *t, Node *n)

@@ -70,6 +70,11 @@ void states_allocate_on(States *owner, const Tape *t)
 static void begin(Tape *t, const char *op, Tensor *state, Tensor *x)
 {
     OP_BEGIN(t, op, state, x);
+    op_writes_state(t, op, state);
+}
+
+void op_writes_state(const Tape *t, const char *op, Tensor *state)
+{
     char text[128];
     int own = state->param ? 0 : 1;
     contract(!t->lists->nodes.count || state->refs <= own,

@@ -100,6 +100,9 @@ PhiloxDraw tape_draw(Tape *t, uint32_t site);
 Comm *tape_comm(const Tape *t);
 void tape_use_comm(Tape *t, Comm *comm); /* NULL: what follows is this rank's alone */
 
+/* Whether BatchNorm in training takes its statistics from the shares of all ranks; at first each takes them from its own. */
+void tape_sync_batch_norm(Tape *t, bool yes);
+
 /* Row i of the samples that are here is row place[i] of the whole batch. rows 0: all of it is here. Of a tensor whose first
  * axis is `rows` long, or a multiple (k following rows a sample), the rows are those of the samples; any other belongs to no
  * sample and is drawn alike on every rank. */

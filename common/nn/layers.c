@@ -53,6 +53,40 @@ Tensor *layer_norm_inner(Tape *t, const LayerNorm *l, Tensor *x)
     return standardize_inner(t, x, l->weight, l->bias, l->eps);
 }
 
+static const char batches[] = "num_batches_tracked";
+
+BatchNorm batch_norm_new(Params *p, const char *name, int64_t channels, float eps, float momentum)
+{
+    params_enter(p, "%s", name);
+    BatchNorm l = {.weight = params_add(p, "weight", SHAPE(channels), INIT_ONES),
+                   .bias = params_add(p, "bias", SHAPE(channels), INIT_ZEROS),
+                   .running_mean = params_add_buffer(p, "running_mean", SHAPE(channels), INIT_ZEROS),
+                   .running_var = params_add_buffer(p, "running_var", SHAPE(channels), INIT_ONES),
+                   .num_batches_tracked = params_add_count(p, batches),
+                   .eps = eps,
+                   .momentum = momentum};
+    params_leave(p);
+    return l;
+}
+
+Tensor *batch_norm(Tape *t, const BatchNorm *l, Tensor *x)
+{
+    return standardize_channels(t, x, 1, l);
+}
+
+Tensor *batch_norm_rows(Tape *t, const BatchNorm *l, Tensor *x)
+{
+    return standardize_channels(t, x, x->shape.rank - 1, l);
+}
+
+bool batch_norm_is_in(Params *p)
+{
+    for (int i = 0; i < params_count(p); i++)
+        if (str_ends(params_at(p, i)->name, batches))
+            return true;
+    return false;
+}
+
 Conv2d conv2d_new(Params *p, const char *name, int64_t in, int64_t out, int64_t kernel, Convolve how)
 {
     int64_t fan_in = in / (how.groups ? how.groups : 1) * kernel * kernel;

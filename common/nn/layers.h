@@ -18,6 +18,13 @@ LayerNorm layer_norm_new(Params *p, const char *name, int64_t width, float eps);
 Tensor *layer_norm(Tape *t, const LayerNorm *l, Tensor *x);
 Tensor *layer_norm_inner(Tape *t, const LayerNorm *l, Tensor *x);
 
+/* ---- BatchNorm, torch's of one, two or three dimensions: names weight, bias, running_mean, running_var, num_batches_tracked. In a
+ * region EVAL its statistics are the running ones: so it is frozen in a training, too. */
+BatchNorm batch_norm_new(Params *p, const char *name, int64_t channels, float eps, float momentum);
+Tensor *batch_norm(Tape *t, const BatchNorm *l, Tensor *x);      /* [B,C] or [B,C,...] */
+Tensor *batch_norm_rows(Tape *t, const BatchNorm *l, Tensor *x); /* [...,C] */
+bool batch_norm_is_in(Params *p);                                /* whether this model has such a layer */
+
 /* ---- Convolution with square kernels, initialised as torch does: uniform +-1/sqrt(fan_in), weight and bias */
 typedef struct Conv2d {
     Tensor *weight, *bias; /* [out, in, k, k], [out] */

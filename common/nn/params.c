@@ -119,6 +119,15 @@ Tensor *params_add_flags(Params *p, const char *name, Shape shape, uint8_t value
     return declare(p, name, shape, U8, (Init){INIT_CONSTANT, value}, false);
 }
 
+static Param *param_of(Params *p, Tensor *value);
+
+Tensor *params_add_count(Params *p, const char *name)
+{
+    Tensor *count = declare(p, name, (Shape){0}, I64, INIT_ZEROS, false);
+    param_of(p, count)->may_lack = true;
+    return count;
+}
+
 States *params_states(Params *p)
 {
     return p->states;
@@ -202,6 +211,9 @@ static void fill_constant(const Param *param, void *x)
     int64_t count = tensor_count(&param->value);
     if (param->value.type == U8)
         memset(x, (int)param->init.value, (size_t)count);
+    else if (param->value.type == I64)
+        for (int64_t i = 0; i < count; i++)
+            ((int64_t *)x)[i] = (int64_t)param->init.value;
     else
         for (int64_t i = 0; i < count; i++)
             ((float *)x)[i] = (float)param->init.value;
@@ -275,6 +287,21 @@ void params_upload(const Params *p, void *memory, const void *values, size_t byt
         return;
     Exec exec = exec_of(p);
     p->backend->memory.upload(&exec, memory, values, bytes);
+}
+
+void params_share_buffers(Params *p, Comm *comm)
+{
+    size_t bytes = (size_t)p->buffers * sizeof(float);
+    if (comm_ranks(comm) == 1 || !p->real || !bytes)
+        return;
+    float *values = mem_new(bytes);
+    params_download(p, values, p->buffer_values, bytes);
+    comm_share(comm, values, bytes);
+    params_upload(p, p->buffer_values, values, bytes);
+    mem_free(values);
+    for (size_t i = 0; i < p->list.count; i++)
+        if (!p->list.items[i]->state.trainable)
+            p->list.items[i]->state.version++;
 }
 
 static size_t bytes_of(const Tensor *x)

@@ -35,6 +35,7 @@ typedef enum StoredForm { STORED_AS_IS, STORED_TRANSPOSED } StoredForm;
 typedef struct Param {
     char *name;
     ARRAY(char *) aliases; /* its other names in files */
+    bool may_lack;         /* a file without it is none with something missing */
     StoredForm stored;
     Tensor value; /* what the layers point to */
     Tensor gradient;
@@ -58,6 +59,8 @@ const char *params_name(Params *p, const char *name); /* with the prefix in forc
  * params_allocate has run. A name twice is a bug of ours. Any rank, and no elements at all, are fine. */
 Tensor *params_add(Params *p, const char *name, Shape shape, Init init);
 Tensor *params_add_buffer(Params *p, const char *name, Shape shape, Init init);
+/* A buffer of one int64, 0 at first, which a file may lack (torch's num_batches_tracked came late). */
+Tensor *params_add_count(Params *p, const char *name);
 Tensor *params_add_flags(Params *p, const char *name, Shape shape, uint8_t value); /* a buffer of uint8 (torch: bool) */
 
 /* Owner of what lives as long as the model and stands in no file (state.h); gets its storage with the parameters. */
@@ -85,6 +88,9 @@ void params_allocate(Params *p, bool real, uint32_t seed, const Backend *backend
 /* Zeroed memory where the parameters lie (on the meta device: a place), for what an optimizer keeps beside them. */
 void *params_take(const Params *p, size_t bytes);
 void params_give(const Params *p, void *memory);
+
+/* Every rank gets rank 0's buffers: what ranks remember of their own shares (running statistics) is not the same. */
+void params_share_buffers(Params *p, Comm *comm);
 
 /* Between the host and the device; the whole of a parameter or gradient, or of memory that params_take gave. Nothing happens on
  * the meta device. After a write of values see params_written. */

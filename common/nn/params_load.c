@@ -91,7 +91,8 @@ static void match(Params *p, const TensorFile *file, const LoadOptions *o, const
         if (o->skip && str_starts(param->name, o->skip))
             continue;
         if (!stored) {
-            list_name(&r->missing, &r->missing_count, param->name);
+            if (!param->may_lack)
+                list_name(&r->missing, &r->missing_count, param->name);
         } else if (!shapes_agree(stored, param) && !adapts(o, param, stored, file)) {
             char line[640], ours[128], theirs[128];
             snprintf(line, sizeof line, "%s (%s in the file, %s in the model)", param->name,

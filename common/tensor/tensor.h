@@ -56,8 +56,8 @@ typedef struct Tensor {
     DType type;
     void *data; /* the first element; NULL once released */
     int64_t run, stride;
-    bool channels_last; /* [B,C,H,W] whose memory is [B,H,W,C]: only convolutions, elementwise ops and
-                         * tokens_from_map meet such a tensor, every other op asks contiguous() first */
+    bool channels_last; /* [B,C,H,W] whose memory is [B,H,W,C]: only convolutions, elementwise ops, batch norm
+                         * and tokens_from_map meet such a tensor, every other op asks contiguous() first */
     bool needs_gradient;
     Storage *storage;
     struct Tensor *root;     /* of a window or reshape: the tensor whose gradient it shares; else NULL */

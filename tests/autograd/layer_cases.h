@@ -46,6 +46,33 @@ static void conv2d_values(const Values *in, double *y)
     convolution_of(&(ConvolutionOf){in[0].shape, in[1].shape, 1, 1, 1, 1, 5, 4, false}, in[0].x, in[1].x, in[2].x, y);
 }
 
+static BatchNorm batch_norm_with(Tensor *const *in)
+{
+    return (BatchNorm){.weight = in[1], .bias = in[2], .eps = 1e-2f, .momentum = 0.1f};
+}
+
+static Tensor *run_batch_norm(Tape *t, Tensor *const *in)
+{
+    BatchNorm l = batch_norm_with(in);
+    return batch_norm(t, &l, in[0]);
+}
+
+static void batch_norm_values(const Values *in, double *y)
+{
+    batch_norm_of(in[0].shape, 1, in[0].x, in[1].x, in[2].x, NULL, NULL, (double)1e-2f, y);
+}
+
+static Tensor *run_batch_norm_rows(Tape *t, Tensor *const *in)
+{
+    BatchNorm l = batch_norm_with(in);
+    return batch_norm_rows(t, &l, in[0]);
+}
+
+static void batch_norm_rows_values(const Values *in, double *y)
+{
+    batch_norm_of(in[0].shape, 2, in[0].x, in[1].x, in[2].x, NULL, NULL, (double)1e-2f, y);
+}
+
 /* in: x, qkv weight and bias, projection's weight and bias. */
 static void self_attention_of(const Values *in, double *y)
 {
@@ -205,6 +232,14 @@ static const OpCase layer_cases[] = {
      .run = run_layer_norm_inner,
      .reference = layer_norm_values},
     {.op = "layer_norm", .in = {TOKENS_IN, NORM_WEIGHTS}, .run = run_layer_norm, .reference = layer_norm_values},
+    {.op = "batch_norm",
+     .in = {{.shape = {4, {2, 3, 5, 4}}, .map = true}, VECTOR(3), VECTOR(3)},
+     .run = run_batch_norm,
+     .reference = batch_norm_values},
+    {.op = "batch_norm_rows",
+     .in = {TOKENS_IN, NORM_WEIGHTS},
+     .run = run_batch_norm_rows,
+     .reference = batch_norm_rows_values},
     {.op = "conv2d",
      .in = {{.shape = {4, {2, 3, 5, 4}}, .map = true}, {.shape = {4, {7, 3, 3, 3}}}, VECTOR(7)},
      .run = run_conv2d,

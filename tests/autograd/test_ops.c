@@ -1,5 +1,6 @@
 /* Every differentiable op and layer against the tables of cases; an op that is declared and has no case is a failure. */
 #include "autograd/attention_cases.h"
+#include "autograd/batch_norm_cases.h"
 #include "autograd/gather_cases.h"
 #include "autograd/layer_cases.h"
 #include "autograd/loss_cases.h"
@@ -31,10 +32,15 @@ static const struct {
     const OpCase *cases;
     int count;
 } tables[] = {
-    {shape_cases, COUNT_OF(shape_cases)},         {op_cases, COUNT_OF(op_cases)},
-    {loss_cases, COUNT_OF(loss_cases)},           {gather_cases, COUNT_OF(gather_cases)},
-    {attention_cases, COUNT_OF(attention_cases)}, {mechanism_cases, COUNT_OF(mechanism_cases)},
-    {routed_cases, COUNT_OF(routed_cases)},       {layer_cases, COUNT_OF(layer_cases)},
+    {shape_cases, COUNT_OF(shape_cases)},
+    {op_cases, COUNT_OF(op_cases)},
+    {loss_cases, COUNT_OF(loss_cases)},
+    {gather_cases, COUNT_OF(gather_cases)},
+    {attention_cases, COUNT_OF(attention_cases)},
+    {mechanism_cases, COUNT_OF(mechanism_cases)},
+    {routed_cases, COUNT_OF(routed_cases)},
+    {layer_cases, COUNT_OF(layer_cases)},
+    {batch_norm_cases, COUNT_OF(batch_norm_cases)},
 };
 
 static void for_every_case(void (*check)(const OpCase *))

@@ -43,6 +43,24 @@ static inline void layer_norm_of(int64_t rows, int64_t cols, const double *x, co
     }
 }
 
+/* BatchNorm of x [.., s.dim[axis], ..], of the channels' own statistics or, where mean is not NULL, of those given. gamma, beta NULL:
+ * 1, 0. */
+static inline void batch_norm_of(Shape s, int axis, const double *x, const double *gamma, const double *beta,
+                                 const double *mean, const double *variance, double eps, double *y)
+{
+    int64_t count = shape_count(s), channels = s.dim[axis], inner = shape_product(s, axis + 1, s.rank);
+    for (int64_t c = 0; c < channels; c++) {
+        double n = (double)(count / channels), middle = mean ? mean[c] : 0, spread = variance ? variance[c] : 0;
+        for (int64_t i = 0; i < count && !mean; i++)
+            middle += i / inner % channels == c ? x[i] / n : 0;
+        for (int64_t i = 0; i < count && !mean; i++)
+            spread += i / inner % channels == c ? (x[i] - middle) * (x[i] - middle) / n : 0;
+        for (int64_t i = 0; i < count; i++)
+            if (i / inner % channels == c)
+                y[i] = (x[i] - middle) / sqrt(spread + eps) * (gamma ? gamma[c] : 1) + (beta ? beta[c] : 0);
+    }
+}
+
 /* Softmax of a row in place; returns the log-sum-exp. */
 static inline double softmax_of(int64_t n, double *x)
 {
