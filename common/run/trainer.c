@@ -190,6 +190,7 @@ static bool end_of_epoch(Trainer *r, double lr, Error *e)
     double figures[TASK_FIGURES];
     bool best = true;
     if (task->figure_count) {
+        params_share_buffers(task->params, r->comm); /* those that the checkpoint gets */
         if (!task->validate(task, r->tape, figures, e))
             return false;
         best = isnan(r->at.best) || (task->least ? figures[0] < r->at.best : figures[0] > r->at.best);

@@ -30,7 +30,9 @@ struct Task {
     bool least;                        /* the best is the least of the first figure (a loss), not the greatest */
 
     /* Why this training cannot be split among ranks, each with a share of every batch; NULL: it can. Then what train_step
-     * gives are figures of the whole batch, and what it goes back from are losses whose sum over the ranks is the step's. */
+     * gives are figures of the whole batch, and what it goes back from are losses whose sum over the ranks is the step's. N ranks are
+     * one but for batch norm, whose statistics are each rank's own unless train.sync_batch_norm says otherwise; validations and
+     * checkpoints have the buffers of rank 0. */
     const char *rows_local;
 
     double (*learning_rate)(const Task *task, int64_t epoch, int64_t step); /* step of the epoch */

@@ -10,9 +10,10 @@ enum { EPOCHS = 2, STEPS = 3 };
 typedef struct Counter {
     Task task; /* first: a Task is one */
     Params *params;
-    Tensor *weight, *count, *output;
-    float share;          /* of the loss that is this rank's; 0: all */
-    int begun, refuse_at; /* train_step fails at this step of the epoch; -1: never */
+    Tensor *weight, *count, *own, *output; /* own: each rank writes its number there */
+    float share;                           /* of the loss that is this rank's; 0: all */
+    float rank, validated;                 /* validated: what `own` was in the last validation */
+    int begun, refuse_at;                  /* train_step fails at this step of the epoch; -1: never */
     float after[EPOCHS * STEPS];
 } Counter;
 
@@ -51,6 +52,7 @@ static bool train_step(Task *task, Tape *t, int64_t epoch, StepResult *result, E
     if (epoch == 1 && c->refuse_at == 1)
         return error_set(e, "refused");
     c->output = tape_keep(t, square(t, c->weight));
+    *(float *)c->own->data = c->rank;
     result->count = 1;
     result->loss = (double)tensor_scalar(t, c->output);
     Tensor *loss = c->share > 0 ? scale(t, c->output, c->share) : c->output;
@@ -68,11 +70,21 @@ static void post_step(Task *task, Tape *t)
     *count += 1;
 }
 
+static bool validate(Task *task, Tape *t, double *figures, Error *e)
+{
+    (void)t, (void)e;
+    Counter *c = counter_of(task);
+    c->validated = *(float *)c->own->data;
+    figures[0] = (double)c->validated;
+    return true;
+}
+
 static void counter_open(Counter *c, const Backend *backend)
 {
     *c = (Counter){.params = params_new(), .refuse_at = -1};
     c->weight = params_add(c->params, "weight", SHAPE(1), INIT_ONES);
     c->count = params_add_buffer(c->params, "count", SHAPE(1), INIT_ZEROS);
+    c->own = params_add_buffer(c->params, "own", SHAPE(1), INIT_ZEROS);
     params_allocate(c->params, true, 0, backend);
     c->task = (Task){.own = c,
                      .epochs = EPOCHS,
@@ -86,6 +98,7 @@ static void counter_open(Counter *c, const Backend *backend)
                      .train_step = train_step,
                      .before_training = before_training,
                      .post_step = post_step,
+                     .validate = validate,
                      .waited = waited};
 }
 
@@ -185,12 +198,16 @@ static void train_together(Comm *c, void *user)
     Counter counter;
     counter_open(&counter, cpu_backend(e));
     counter.share = 0.5f;
+    counter.rank = (float)(rank + 1);
+    counter.task.figures[0] = "val_own";
+    counter.task.figure_count = 1;
     Tape *t = tape_new(&(TapeOptions){.backend = cpu_backend(e), .threads = 1, .comm = c});
     Log *log = log_open(stdout, NULL, e);
     char *folder = rank ? str_copy("/nowhere/at/all") : str_copy(r->folder);
     r->end[rank] = trainer_run(&counter.task, t, &(TrainerOptions){.run = folder, .log = log, .save_seconds = 1e9}, e);
     for (int i = 0; i < EPOCHS * STEPS; i++)
         r->refused[rank] += counter.after[i] != (float)(1.0 / (2 << i));
+    r->refused[rank] += counter.validated != 1; /* every rank validates with rank 0's buffers */
     mem_free(folder);
     log_close(log);
     tape_free(t);

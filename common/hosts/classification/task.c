@@ -276,6 +276,7 @@ static Task *open_task(Job *job, Error *e)
     name_figures(c);
     OptimizerOptions optimizer = optimization_options(&config->optimization);
     task->optimizer = optimizer_new(&optimizer, job->params);
+    optimization_of_ranks(&config->optimization, job->tape, job->params, job->log);
     Readable n = readable_count(c->train->count), held = readable_count(c->held ? c->held->count : 0),
              test = readable_count(c->test->count);
     log_line(job->log, "%s: %s training images, %s held out for validation, %s test images, %d classes, side %d",

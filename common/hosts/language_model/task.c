@@ -317,6 +317,7 @@ static Task *open_task(Job *job, Error *e)
     const LanguageModel *model = language_model_of(job);
     optimizer.decays = model->decays ? model->decays(job->settings->model) : NULL;
     task->optimizer = optimizer_new(&optimizer, job->params);
+    optimization_of_ranks(&c->optimization, job->tape, job->params, job->log);
     introduce(l);
     return task;
 }
