@@ -1,20 +1,10 @@
 /* NiNformer and the networks beside it: counts of the named configurations, what a config may say, what each network knows of
  * the order of tokens, that all learn. Its numbers are held against the authors' code by the golden files. */
 #include "common/hosts/classification/classification.h"
-#include "common/nn/optimizer.h"
 #include "common/run/command/tables.h"
-#include "models/ninformer/golden.h"
 #include "models/ninformer/task.h"
 
-#include <math.h>
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-#include <stdio.h>
-#include <string.h>
-
-#include <cmocka.h>
+#include "support/model_test.h"
 
 /* The smallest image that has tokens to mix: 2 x 2 patches. */
 enum { SIDE = 8, PATCH = 4, CLASSES = 3, BATCH = 6, PIXELS = SIDE * SIDE };
@@ -31,56 +21,26 @@ static const NinformerConfig SMALL = {
     .num_heads = 2,
 };
 
-/* A network with a tape, and noise to look at. */
-typedef struct Fixture {
-    Params *params;
-    Ninformer *model;
-    Tape *tape;
-    float images[BATCH * PIXELS];
-} Fixture;
-
-static Fixture *make(Network network, Gate gate, double dropout, DType inner)
+static ModelTest *make(Network network, Gate gate, double dropout, DType inner)
 {
-    Error e;
-    const Backend *backend = cpu_backend(&e);
     NinformerConfig config = SMALL;
     config.network = network;
     config.gate = gate;
     config.dropout = dropout;
-    Fixture *f = mem_new(sizeof *f);
-    f->params = params_new();
-    f->model = ninformer_new(&config, f->params);
-    params_allocate(f->params, true, 1, backend);
-    f->tape = tape_new(&(TapeOptions){.backend = backend, .threads = 1, .inner = inner});
+    return model_test_open(&ninformer_model, &config, inner);
+}
+
+static void make_noise(float images[BATCH * PIXELS])
+{
     Random random = random_at(1, STREAM_DATA, 0, 0);
-    for (int i = 0; i < COUNT_OF(f->images); i++)
-        f->images[i] = (float)random_normal(&random);
-    return f;
+    for (int i = 0; i < BATCH * PIXELS; i++)
+        images[i] = (float)random_normal(&random);
 }
 
-static void drop(Fixture *f)
+/* images -> logits [B,CLASSES] */
+static Tensor *forward(ModelTest *m, const void *images)
 {
-    tape_free(f->tape);
-    ninformer_free(f->model);
-    params_free(f->params);
-    mem_free(f);
-}
-
-static void logits_of(Fixture *f, Phase phase, float out[BATCH * CLASSES])
-{
-    Region before = region_open(f->tape, phase, NO_GRAD);
-    Tensor *x = tensor_from(f->tape, F32, SHAPE(BATCH, 1, SIDE, SIDE), f->images);
-    tensor_read(f->tape, ninformer_forward(f->tape, f->model, x), out);
-    tape_reset(f->tape);
-    region_close(f->tape, before);
-}
-
-static float furthest(const float *a, const float *b, int count)
-{
-    float most = 0;
-    for (int i = 0; i < count; i++)
-        most = fmaxf(most, fabsf(a[i] - b[i]));
-    return most;
+    return ninformer_forward(m->tape, m->network, tensor_from(m->tape, F32, SHAPE(BATCH, 1, SIDE, SIDE), images));
 }
 
 /* ---- Counts */
@@ -141,12 +101,7 @@ static void equal_parameters_are_equal(void **state)
 
 static void refuse(const char *text, const char *line)
 {
-    Error e;
-    NinformerConfig c;
-    Node *node = node_from_flow_yaml(text, "a config", &e);
-    assert_false(config_bind(&ninformer_config_table, node, &c, &e));
-    assert_non_null(strstr(e.text, line));
-    node_free(node);
+    assert_config_refused(&ninformer_model, text, line);
 }
 
 static void refuses_what_does_not_fit(void **state)
@@ -165,29 +120,27 @@ static void refuses_what_does_not_fit(void **state)
 static void computes_what_the_authors_compute(void **state)
 {
     (void)state;
-    Error e;
-    static const char *const files[] = {"forward_dropout", "forward_small_scale", "optimizer_steps", "epoch_metrics"};
-    for (int i = 0; i < COUNT_OF(files); i++) {
-        char *path = str_format("models/ninformer/golden/%s.safetensors", files[i]);
-        assert_int_equal(golden_run(path, "ninformer", ninformer_golden, cpu_backend(&e), 1), 0);
-        mem_free(path);
-    }
+    assert_golden(&ninformer_model, "forward_dropout");
+    assert_golden(&ninformer_model, "forward_small_scale");
+    assert_golden(&ninformer_model, "optimizer_steps");
+    assert_golden(&ninformer_model, "epoch_metrics");
 }
 
 /* ---- The order of tokens */
 
 /* The upper two patches change places with the lower two; how far do the logits move? */
-static float moved_by_swapping(Fixture *f)
+static float moved_by_swapping(ModelTest *m)
 {
-    float before[BATCH * CLASSES], after[BATCH * CLASSES], upper[PIXELS / 2];
-    logits_of(f, EVAL, before);
+    float images[BATCH * PIXELS], before[BATCH * CLASSES], after[BATCH * CLASSES], upper[PIXELS / 2];
+    make_noise(images);
+    model_test_read(m, EVAL, forward, images, before);
     for (int i = 0; i < BATCH; i++) {
-        float *image = f->images + i * PIXELS;
+        float *image = images + i * PIXELS;
         memcpy(upper, image, sizeof upper);
         memcpy(image, image + PIXELS / 2, sizeof upper);
         memcpy(image + PIXELS / 2, upper, sizeof upper);
     }
-    logits_of(f, EVAL, after);
+    model_test_read(m, EVAL, forward, images, after);
     return furthest(before, after, BATCH * CLASSES);
 }
 
@@ -203,49 +156,39 @@ static void only_token_mixing_and_positions_know_the_order(void **state)
                 {NETWORK_NINFORMER, GATE_UNMIXED, false, false}, {NETWORK_MIXER, GATE_PRODUCT, false, true},
                 {NETWORK_VIT, GATE_PRODUCT, true, true},         {NETWORK_VIT, GATE_PRODUCT, false, false}};
     for (int i = 0; i < COUNT_OF(rows); i++) {
-        Fixture *f = make(rows[i].network, rows[i].gate, 0, F32);
-        Param *positions = params_find(f->params, "positions");
+        ModelTest *m = make(rows[i].network, rows[i].gate, 0, F32);
+        Param *positions = params_find(m->params, "positions");
         assert_int_equal(positions != NULL, rows[i].network == NETWORK_VIT);
         if (positions && !rows[i].positions)
             memset(positions->value.data, 0, (size_t)tensor_count(&positions->value) * sizeof(float));
-        float moved = moved_by_swapping(f);
+        float moved = moved_by_swapping(m);
         if (rows[i].knows)
             assert_true(moved > 1e-4f);
         else
             assert_true(moved < 1e-6f);
-        drop(f);
+        model_test_close(m);
     }
 }
 
 /* ---- Learning */
 
-/* Six images of noise by heart; every parameter gets a gradient. */
-static float learn(Network network, Gate gate, double dropout, DType inner)
+static Tensor *losses_of(ModelTest *m, const void *images)
 {
-    Fixture *f = make(network, gate, dropout, inner);
-    Optimizer *o = optimizer_new(&(OptimizerOptions){.kind = OPTIMIZER_ADAM, .beta1 = 0.9, .beta2 = 0.999, .eps = 1e-8},
-                                 f->params);
-    float targets[BATCH * CLASSES] = {0}, loss = 0;
+    float targets[BATCH * CLASSES] = {0};
     for (int i = 0; i < BATCH; i++)
         targets[i * CLASSES + i % CLASSES] = 1;
-    Region before = region_open(f->tape, TRAIN, GRAD);
-    for (int step = 0; step < 120; step++) {
-        tape_set_step(f->tape, (uint32_t)step);
-        params_zero_gradients(f->params);
-        Tensor *x = tensor_from(f->tape, F32, SHAPE(BATCH, 1, SIDE, SIDE), f->images);
-        Tensor *y = tensor_from(f->tape, F32, SHAPE(BATCH, CLASSES), targets);
-        Tensor *losses = soft_cross_entropy(f->tape, ninformer_forward(f->tape, f->model, x), y, NULL);
-        Tensor *mean = tape_keep(f->tape, mean_all(f->tape, losses));
-        tape_backward(f->tape, &mean, NULL, 1);
-        loss = tensor_scalar(f->tape, mean);
-        for (int i = 0; i < params_count(f->params); i++)
-            assert_true(params_at(f->params, i)->state.touched);
-        optimizer_step(o, f->tape, 5e-3);
-        tape_reset(f->tape);
-    }
-    region_close(f->tape, before);
-    optimizer_free(o);
-    drop(f);
+    Tensor *y = tensor_from(m->tape, F32, SHAPE(BATCH, CLASSES), targets);
+    return soft_cross_entropy(m->tape, forward(m, images), y, NULL);
+}
+
+/* Six images of noise by heart. */
+static float learn(Network network, Gate gate, double dropout, DType inner)
+{
+    float images[BATCH * PIXELS];
+    ModelTest *m = make(network, gate, dropout, inner);
+    make_noise(images);
+    float loss = model_test_learn(m, losses_of, images, 120, 5e-3);
+    model_test_close(m);
     return loss;
 }
 
@@ -264,16 +207,17 @@ static void every_network_learns_by_heart(void **state)
 static void drops_in_training_only(void **state)
 {
     (void)state;
-    Fixture *f = make(NETWORK_NINFORMER, GATE_PRODUCT, 0.5, F32),
-            *plain = make(NETWORK_NINFORMER, GATE_PRODUCT, 0, F32);
-    float training[BATCH * CLASSES], eval[BATCH * CLASSES], without[BATCH * CLASSES];
-    logits_of(f, TRAIN, training);
-    logits_of(f, EVAL, eval);
-    logits_of(plain, EVAL, without);
+    ModelTest *m = make(NETWORK_NINFORMER, GATE_PRODUCT, 0.5, F32),
+              *plain = make(NETWORK_NINFORMER, GATE_PRODUCT, 0, F32);
+    float images[BATCH * PIXELS], training[BATCH * CLASSES], eval[BATCH * CLASSES], without[BATCH * CLASSES];
+    make_noise(images);
+    model_test_read(m, TRAIN, forward, images, training);
+    model_test_read(m, EVAL, forward, images, eval);
+    model_test_read(plain, EVAL, forward, images, without);
     assert_memory_equal(eval, without, sizeof eval);
     assert_true(furthest(eval, training, BATCH * CLASSES) > 1e-3f);
-    drop(f);
-    drop(plain);
+    model_test_close(m);
+    model_test_close(plain);
 }
 
 /* ---- The authors' test loss */

@@ -1,16 +1,8 @@
 /* What must hold of the network whatever it learned, and that it learns. */
-#include "models/skeleton/golden.h"
 #include "models/skeleton/skeleton.h"
-#include "common/nn/optimizer.h"
+#include "models/skeleton/task.h"
 
-#include <math.h>
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-#include <string.h>
-
-#include <cmocka.h>
+#include "support/model_test.h"
 
 /* The smallest image that has patches to exchange: 2 x 2 of them. */
 enum { SIDE = 8, PATCH = 4, CLASSES = 3, BATCH = 6, PIXELS = SIDE * SIDE };
@@ -26,84 +18,51 @@ static const SkeletonConfig SMALL = {
     .mlp_ratio = 2,
 };
 
-/* A network with a tape, and noise to look at. */
-typedef struct Fixture {
-    Params *params;
-    Skeleton *model;
-    Tape *tape;
-    float images[BATCH * PIXELS];
-} Fixture;
-
 static int make(void **state)
 {
-    Error e;
-    const Backend *backend = cpu_backend(&e);
-    Fixture *f = mem_new(sizeof *f);
-    f->params = params_new();
-    f->model = skeleton_new(&SMALL, f->params);
-    params_allocate(f->params, true, 1, backend);
-    f->tape = tape_new(&(TapeOptions){.device = DEVICE_CPU, .backend = backend, .threads = 1});
-    Random random = random_at(1, STREAM_DATA, 0, 0);
-    for (int i = 0; i < COUNT_OF(f->images); i++)
-        f->images[i] = (float)random_normal(&random);
-    *state = f;
-    return backend == NULL;
+    *state = model_test_open(&skeleton_model, &SMALL, F32);
+    return 0;
 }
 
 static int drop(void **state)
 {
-    Fixture *f = *state;
-    tape_free(f->tape);
-    skeleton_free(f->model);
-    params_free(f->params);
-    mem_free(f);
+    model_test_close(*state);
     return 0;
 }
 
-static void logits_of(Fixture *f, float out[BATCH * CLASSES])
+static void make_noise(float images[BATCH * PIXELS])
 {
-    Region before = region_open(f->tape, EVAL, NO_GRAD);
-    Tensor *x = tensor_from(f->tape, F32, SHAPE(BATCH, 1, SIDE, SIDE), f->images);
-    tensor_read(f->tape, skeleton_forward(f->tape, f->model, x), out);
-    tape_reset(f->tape);
-    region_close(f->tape, before);
+    Random random = random_at(1, STREAM_DATA, 0, 0);
+    for (int i = 0; i < BATCH * PIXELS; i++)
+        images[i] = (float)random_normal(&random);
 }
 
-static float furthest(const float *a, const float *b, int count)
+/* images -> logits [B,CLASSES] */
+static Tensor *forward(ModelTest *m, const void *images)
 {
-    float most = 0;
-    for (int i = 0; i < count; i++)
-        most = fmaxf(most, fabsf(a[i] - b[i]));
-    return most;
+    return skeleton_forward(m->tape, m->network, tensor_from(m->tape, F32, SHAPE(BATCH, 1, SIDE, SIDE), images));
 }
 
 /* ---- */
 
 static void has_the_parameters_of_the_equations(void **state)
 {
-    Fixture *f = *state;
+    ModelTest *m = *state;
     int64_t c = 16, n = 4, hidden = 32, patch = PATCH * PATCH;
     int64_t block = 2 * c + (4 * c * c + c) + 2 * c + (2 * c * hidden + hidden + c);
-    assert_int_equal(params_elements(f->params), (patch * c + c) + n * c + block + 2 * c + (c * CLASSES + CLASSES));
+    assert_int_equal(params_elements(m->params), (patch * c + c) + n * c + block + 2 * c + (c * CLASSES + CLASSES));
 }
 
 static void refuses_patches_that_do_not_fit(void **state)
 {
     (void)state;
-    Error e;
-    SkeletonConfig c;
-    Node *node = node_from_yaml_text("img_size: 25", "a config", &e);
-    assert_false(config_bind(&skeleton_config_table, node, &c, &e));
-    assert_non_null(strstr(e.text, "img_size is 25"));
-    node_free(node);
+    assert_config_refused(&skeleton_model, "{img_size: 25}", "img_size is 25");
 }
 
 static void computes_what_the_reference_computes(void **state)
 {
     (void)state;
-    Error e;
-    static const char file[] = "models/skeleton/golden/forward.safetensors";
-    assert_int_equal(golden_run(file, "skeleton", skeleton_golden, cpu_backend(&e), 1), 0);
+    assert_golden(&skeleton_model, "forward");
 }
 
 /* The upper two patches change places with the lower two. */
@@ -116,52 +75,42 @@ static void swap_halves(float *image)
 }
 
 /* How far the logits move when patches change places. */
-static float moved_by_swapping(Fixture *f)
+static float moved_by_swapping(ModelTest *m)
 {
-    float before[BATCH * CLASSES], after[BATCH * CLASSES];
-    logits_of(f, before);
+    float images[BATCH * PIXELS], before[BATCH * CLASSES], after[BATCH * CLASSES];
+    make_noise(images);
+    model_test_read(m, EVAL, forward, images, before);
     for (int i = 0; i < BATCH; i++)
-        swap_halves(f->images + i * PIXELS);
-    logits_of(f, after);
+        swap_halves(images + i * PIXELS);
+    model_test_read(m, EVAL, forward, images, after);
     return furthest(before, after, BATCH * CLASSES);
 }
 
 /* Attention and the mean know no order: it comes from the positions alone. */
 static void sees_order_through_positions_only(void **state)
 {
-    Fixture *f = *state;
-    Tensor *positions = &params_find(f->params, "positions")->value;
-    assert_true(moved_by_swapping(f) > 1e-3f);
+    ModelTest *m = *state;
+    Tensor *positions = &params_find(m->params, "positions")->value;
+    assert_true(moved_by_swapping(m) > 1e-3f);
     memset(positions->data, 0, (size_t)tensor_count(positions) * sizeof(float));
-    assert_true(moved_by_swapping(f) < 1e-6f);
+    assert_true(moved_by_swapping(m) < 1e-6f);
+}
+
+static Tensor *losses_of(ModelTest *m, const void *images)
+{
+    float targets[BATCH * CLASSES] = {0};
+    for (int i = 0; i < BATCH; i++)
+        targets[i * CLASSES + i % CLASSES] = 1;
+    Tensor *y = tensor_from(m->tape, F32, SHAPE(BATCH, CLASSES), targets);
+    return soft_cross_entropy(m->tape, forward(m, images), y, NULL);
 }
 
 /* Six images of noise by heart: every parameter that is needed for it gets a gradient. */
 static void learns_by_heart(void **state)
 {
-    Fixture *f = *state;
-    Optimizer *o = optimizer_new(
-        &(OptimizerOptions){.kind = OPTIMIZER_ADAMW, .beta1 = 0.9, .beta2 = 0.999, .eps = 1e-8}, f->params);
-    float targets[BATCH * CLASSES] = {0}, loss = 0;
-    for (int i = 0; i < BATCH; i++)
-        targets[i * CLASSES + i % CLASSES] = 1;
-    Region before = region_open(f->tape, TRAIN, GRAD);
-    for (int step = 0; step < 60; step++) {
-        params_zero_gradients(f->params);
-        Tensor *x = tensor_from(f->tape, F32, SHAPE(BATCH, 1, SIDE, SIDE), f->images);
-        Tensor *y = tensor_from(f->tape, F32, SHAPE(BATCH, CLASSES), targets);
-        Tensor *logits = skeleton_forward(f->tape, f->model, x);
-        Tensor *mean = tape_keep(f->tape, mean_all(f->tape, soft_cross_entropy(f->tape, logits, y, NULL)));
-        tape_backward(f->tape, &mean, NULL, 1);
-        loss = tensor_scalar(f->tape, mean);
-        optimizer_step(o, f->tape, 1e-2);
-        tape_reset(f->tape);
-    }
-    region_close(f->tape, before);
-    optimizer_free(o);
-    assert_true(loss < 0.05f); /* log 3 = 1.1 at the start */
-    for (int i = 0; i < params_count(f->params); i++)
-        assert_true(params_at(f->params, i)->state.touched);
+    float images[BATCH * PIXELS];
+    make_noise(images);
+    assert_true(model_test_learn(*state, losses_of, images, 60, 1e-2) < 0.05f); /* log 3 = 1.1 at the start */
 }
 
 int main(void)

@@ -1,16 +1,8 @@
 /* What must hold of the network whatever it learned, and that it learns. */
-#include "models/skeleton/golden.h"
 #include "models/skeleton/skeleton.h"
-#include "common/nn/optimizer.h"
+#include "models/skeleton/task.h"
 
-#include <math.h>
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-#include <string.h>
-
-#include <cmocka.h>
+#include "support/model_test.h"
 
 enum { VOCABULARY = 11, TOKENS = 6, BATCH = 2, LOGITS = BATCH * TOKENS * VOCABULARY };
 
@@ -23,126 +15,84 @@ static const SkeletonConfig SMALL = {
     .mlp_ratio = 2,
 };
 
-/* A network with a tape, and two texts. */
-typedef struct Fixture {
-    Params *params;
-    Skeleton *model;
-    Tape *tape;
-    int64_t ids[BATCH * TOKENS];
-} Fixture;
+static const int64_t TEXTS[BATCH * (TOKENS + 1)] = {3, 1, 4, 1, 5, 9, 2, 2, 7, 1, 8, 2, 8, 1};
 
 static int make(void **state)
 {
-    Error e;
-    const Backend *backend = cpu_backend(&e);
-    Fixture *f = mem_new(sizeof *f);
-    f->params = params_new();
-    f->model = skeleton_new(&SMALL, f->params);
-    params_allocate(f->params, true, 1, backend);
-    f->tape = tape_new(&(TapeOptions){.device = DEVICE_CPU, .backend = backend, .threads = 1});
-    const int64_t ids[] = {3, 1, 4, 1, 5, 9, 2, 7, 1, 8, 2, 8};
-    memcpy(f->ids, ids, sizeof f->ids);
-    *state = f;
-    return backend == NULL;
+    *state = model_test_open(&skeleton_model, &SMALL, F32);
+    return 0;
 }
 
 static int drop(void **state)
 {
-    Fixture *f = *state;
-    tape_free(f->tape);
-    skeleton_free(f->model);
-    params_free(f->params);
-    mem_free(f);
+    model_test_close(*state);
     return 0;
 }
 
-static void logits_of(Fixture *f, float out[LOGITS])
+/* `shift` tokens on: what is read (0), and what follows it (1). */
+static void texts_from(int shift, int64_t ids[BATCH * TOKENS])
 {
-    Region before = region_open(f->tape, EVAL, NO_GRAD);
-    Tensor *ids = tensor_from(f->tape, I64, SHAPE(BATCH, TOKENS), f->ids);
-    tensor_read(f->tape, skeleton_forward(f->tape, f->model, ids), out);
-    tape_reset(f->tape);
-    region_close(f->tape, before);
+    for (int b = 0; b < BATCH; b++)
+        memcpy(ids + b * TOKENS, TEXTS + b * (TOKENS + 1) + shift, TOKENS * sizeof *ids);
 }
 
-static float furthest(const float *a, const float *b, int count)
+/* ids -> logits [B,S,V] */
+static Tensor *forward(ModelTest *m, const void *ids)
 {
-    float most = 0;
-    for (int i = 0; i < count; i++)
-        most = fmaxf(most, fabsf(a[i] - b[i]));
-    return most;
+    return skeleton_forward(m->tape, m->network, tensor_from(m->tape, I64, SHAPE(BATCH, TOKENS), ids));
 }
 
 /* ---- */
 
 static void has_the_parameters_of_the_equations(void **state)
 {
-    Fixture *f = *state;
+    ModelTest *m = *state;
     int64_t c = SMALL.n_embd, hidden = 2 * c;
     int64_t block = 2 * c + (4 * c * c + c) + 2 * c + (2 * c * hidden + hidden + c);
-    assert_int_equal(params_elements(f->params), 2 * VOCABULARY * c + SMALL.n_ctx * c + block + 2 * c);
+    assert_int_equal(params_elements(m->params), 2 * VOCABULARY * c + SMALL.n_ctx * c + block + 2 * c);
 }
 
 static void refuses_heads_that_do_not_fit(void **state)
 {
     (void)state;
-    Error e;
-    SkeletonConfig c;
-    Node *node = node_from_yaml_text("n_embd: 25", "a config", &e);
-    assert_false(config_bind(&skeleton_config_table, node, &c, &e));
-    assert_non_null(strstr(e.text, "n_embd is 25"));
-    node_free(node);
+    assert_config_refused(&skeleton_model, "{n_embd: 25}", "n_embd is 25");
 }
 
 static void computes_what_the_reference_computes(void **state)
 {
     (void)state;
-    Error e;
-    static const char file[] = "models/skeleton/golden/forward.safetensors";
-    assert_int_equal(golden_run(file, "skeleton", skeleton_golden, cpu_backend(&e), 1), 0);
+    assert_golden(&skeleton_model, "forward");
 }
 
 /* Another token moves what is said at its place and after it, and nothing before. */
 static void looks_back_only(void **state)
 {
-    Fixture *f = *state;
+    int64_t ids[BATCH * TOKENS];
     float before[LOGITS], after[LOGITS];
-    const int changed = 3, earlier = changed * VOCABULARY;
-    logits_of(f, before);
-    f->ids[changed] = 10;
-    logits_of(f, after);
-    assert_memory_equal(before, after, (size_t)earlier * sizeof *before);
+    const int changed = 3;
+    texts_from(0, ids);
+    model_test_read(*state, EVAL, forward, ids, before);
+    ids[changed] = 10;
+    model_test_read(*state, EVAL, forward, ids, after);
+    assert_memory_equal(before, after, changed * VOCABULARY * sizeof *before);
     for (int s = changed; s < TOKENS; s++)
         assert_true(furthest(before + s * VOCABULARY, after + s * VOCABULARY, VOCABULARY) > 1e-3f);
+}
+
+static Tensor *losses_of(ModelTest *m, const void *ids)
+{
+    int64_t next[BATCH * TOKENS];
+    texts_from(1, next);
+    Tensor *logits = reshape(m->tape, forward(m, ids), SHAPE(BATCH * TOKENS, VOCABULARY));
+    return cross_entropy(m->tape, logits, tensor_from(m->tape, I64, SHAPE(BATCH * TOKENS), next), -1);
 }
 
 /* Two texts by heart: every parameter that is needed for it gets a gradient. */
 static void learns_by_heart(void **state)
 {
-    Fixture *f = *state;
-    Optimizer *o = optimizer_new(
-        &(OptimizerOptions){.kind = OPTIMIZER_ADAMW, .beta1 = 0.9, .beta2 = 0.999, .eps = 1e-8}, f->params);
-    float loss = 0;
-    Region before = region_open(f->tape, TRAIN, GRAD);
-    for (int step = 0; step < 60; step++) {
-        params_zero_gradients(f->params);
-        Tensor *ids = tensor_from(f->tape, I64, SHAPE(BATCH, TOKENS), f->ids);
-        Tensor *read = contiguous(f->tape, narrow(f->tape, ids, 1, 0, TOKENS - 1));
-        Tensor *next = contiguous(f->tape, narrow(f->tape, ids, 1, 1, TOKENS - 1));
-        Tensor *logits = skeleton_forward(f->tape, f->model, read);
-        logits = reshape(f->tape, logits, SHAPE(BATCH * (TOKENS - 1), VOCABULARY));
-        next = reshape(f->tape, next, SHAPE(BATCH * (TOKENS - 1)));
-        Tensor *mean = tape_keep(f->tape, mean_all(f->tape, cross_entropy(f->tape, logits, next, -1)));
-        tape_backward(f->tape, &mean, NULL, 1);
-        loss = tensor_scalar(f->tape, mean);
-        optimizer_step(o, f->tape, 1e-2);
-        tape_reset(f->tape);
-    }
-    region_close(f->tape, before);
-    optimizer_free(o);
-    assert_true(loss < 0.05f); /* log 11 = 2.4 at the start */
-    for (int i = 0; i < params_count(f->params); i++)
-        assert_true(params_at(f->params, i)->state.touched);
+    int64_t ids[BATCH * TOKENS];
+    texts_from(0, ids);
+    assert_true(model_test_learn(*state, losses_of, ids, 60, 1e-2) < 0.05f); /* log 11 = 2.4 at the start */
 }
 
 int main(void)
