@@ -80,6 +80,12 @@ foreach(source ${cuda_tests})
         zoo_cuda_test(races ${name} zoo_cuda_races ZOO_TEST_ONCE=1)
     endif()
 endforeach()
+# What stands on a device below the models. Not here: test_sampling, test_random, test_stored_type and the tests of files, whose numbers
+# are the host's alone.
+foreach(name tensor pool params init optimizer training gradient_sum tape tape_modes gradient_memory fused select state ranks attend
+        cache equal_rows kmeans routed windowed)
+    zoo_cuda_test(cuda test_${name} zoo_cuda_emulated ZOO_TEST_ONCE=1)
+endforeach()
 foreach(model ${ZOO_MODELS})
     file(GLOB tests CONFIGURE_DEPENDS ${PROJECT_SOURCE_DIR}/models/${model}/tests/test_*.c)
     foreach(source ${tests})

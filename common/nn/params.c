@@ -261,8 +261,10 @@ void *params_take(const Params *p, size_t bytes)
     bytes = (bytes + LINE) / LINE * LINE;
     void *memory = p->backend->memory.take(bytes);
     if (!memory)
-        user_fatal("out of memory: %.1f MB for parameters, their gradients or their optimizer, beside those before",
-                   (double)bytes / 1e6);
+        user_fatal(
+            "out of memory: %.1f MB for parameters, their gradients or their optimizer, beside those before; take a "
+            "smaller config of the model",
+            (double)bytes / 1e6);
     p->backend->memory.fill(&exec, memory, 0, bytes);
     return memory;
 }

@@ -1,6 +1,6 @@
 /* The router's centres: scores, sums, and the two rules by which centres follow. Its kernels have tests of their own. */
 #include "common/attention/kmeans.h"
-#include "common/nn/params.h"
+#include "support/param_values.h"
 #include "support/tape_test.h"
 
 #include <math.h>
@@ -25,7 +25,7 @@ static Fixture fixture_new(void)
     f.sum = params_add_buffer(f.params, "ema_means", SHAPE(HEADS, CENTRES, WIDTH), (Init){INIT_NORMAL, 1});
     f.count = params_add_buffer(f.params, "ema_count", SHAPE(HEADS, CENTRES), INIT_ONES);
     params_allocate(f.params, true, 3, test_backend());
-    memcpy(f.centres, f.means->data, sizeof f.centres);
+    param_read(f.params, f.means, f.centres);
     random_floats("x", COUNT_OF(f.values), -1, 1, f.values);
     memset(f.values + 2 * HEADS * WIDTH, 0, HEADS * WIDTH * sizeof(float));
     f.x = tensor_from(f.tape, F32, SHAPE(SAMPLES, TOKENS, HEADS, WIDTH), f.values);
@@ -111,13 +111,14 @@ static void means_follow_their_centres(void **state)
     uint64_t version = f.means->param->version;
     kmeans_follow(f.tape, 0.9f, centres, f.means);
     assert_true(f.means->param->version > version);
+    const float *means = param_values(f.params, f.means);
     for (int row = 0; row < HEADS * CENTRES; row++) {
         double sum[WIDTH], norm = 0, count = batch_of(&f, row / CENTRES, row % CENTRES, sum);
         for (int w = 0; w < WIDTH; w++)
             norm += sum[w] * sum[w];
         for (int w = 0; w < WIDTH; w++) {
             double old = (double)f.centres[row * WIDTH + w], centre = count > 0 ? sum[w] / sqrt(norm) : old;
-            double got = (double)((float *)f.means->data)[row * WIDTH + w];
+            double got = (double)means[row * WIDTH + w];
             assert_true(fabs(got - (0.9 * old + 0.1 * centre)) < 1e-6);
         }
     }
@@ -129,11 +130,13 @@ static void smoothed_means(void **state)
 {
     (void)state;
     Fixture f = fixture_new();
-    float sums[HEADS * CENTRES * WIDTH], *mean = f.means->data;
-    memcpy(sums, f.sum->data, sizeof sums);
+    float sums[HEADS * CENTRES * WIDTH];
+    param_read(f.params, f.sum, sums);
     KmeansSums batch = kmeans_sums(f.tape, f.x, f.nearest, CENTRES);
     batch.counts = kmeans_mixed_counts(f.tape, f.x, f.nearest, CENTRES);
     kmeans_smooth(f.tape, &batch, 0.75f, f.sum, f.count, f.means);
+    const float *new_sum = param_values(f.params, f.sum), *new_count = param_values(f.params, f.count);
+    const float *mean = param_values(f.params, f.means);
     for (int h = 0; h < HEADS; h++) {
         double count[CENTRES] = {0}, n = 0;
         for (int r = h; r < SAMPLES * HEADS * TOKENS; r += HEADS)
@@ -145,11 +148,11 @@ static void smoothed_means(void **state)
         for (int c = 0; c < CENTRES; c++) {
             double sum[WIDTH], smoothed = (count[c] + 1e-5) / (n + CENTRES * 1e-5) * n;
             batch_of(&f, h, c, sum);
-            assert_true(fabs((double)((float *)f.count->data)[h * CENTRES + c] - count[c]) < 1e-5);
+            assert_true(fabs((double)new_count[h * CENTRES + c] - count[c]) < 1e-5);
             for (int w = 0; w < WIDTH; w++) {
                 int at = (h * CENTRES + c) * WIDTH + w;
                 double want = 0.75 * (double)sums[at] + 0.25 * sum[w];
-                assert_true(fabs((double)((float *)f.sum->data)[at] - want) < 1e-6);
+                assert_true(fabs((double)new_sum[at] - want) < 1e-6);
                 assert_true(fabs((double)mean[at] - want / smoothed) < 1e-5);
             }
         }
@@ -159,23 +162,23 @@ static void smoothed_means(void **state)
 
 static void assigns_in_another_order(void *argument)
 {
-    Fixture *f = argument;
-    kmeans_sums(f->tape, f->x, tensor_from(f->tape, I32, SHAPE(SAMPLES, TOKENS, HEADS), assigned), CENTRES);
+    (void)argument;
+    Fixture f = fixture_new();
+    kmeans_sums(f.tape, f.x, tensor_from(f.tape, I32, SHAPE(SAMPLES, TOKENS, HEADS), assigned), CENTRES);
 }
 
 static void follows_another_shape(void *argument)
 {
-    Fixture *f = argument;
-    kmeans_follow(f->tape, 0.9f, f->count, f->means);
+    (void)argument;
+    Fixture f = fixture_new();
+    kmeans_follow(f.tape, 0.9f, f.count, f.means);
 }
 
 static void broken_contracts(void **state)
 {
     (void)state;
-    Fixture f = fixture_new();
-    expect_broken_contract(assigns_in_another_order, &f, "k-means: nearest [2, 6, 2] of x [2, 6, 2, 4]");
-    expect_broken_contract(follows_another_shape, &f, "kmeans_follow");
-    fixture_free(&f);
+    expect_broken_contract(assigns_in_another_order, NULL, "k-means: nearest [2, 6, 2] of x [2, 6, 2, 4]");
+    expect_broken_contract(follows_another_shape, NULL, "kmeans_follow");
 }
 
 int main(void)

@@ -133,7 +133,7 @@ static void remembers_distances(void *argument)
 static void broken_contracts(void **state)
 {
     (void)state;
-    Tape *t = test_tape(1);
+    Tape *t = tape_for_children();
     expect_broken_contract(has_clusters_that_do_not_fit, t, "an index [1, 7, 1] of 2 clusters");
     expect_broken_contract(remembers_distances, t, "the memory has no rank");
     tape_free(t);

@@ -158,7 +158,7 @@ static void has_an_even_table(void *argument)
 static void broken_contracts(void **state)
 {
     (void)state;
-    Tape *t = test_tape(1);
+    Tape *t = tape_for_children();
     expect_broken_contract(ends_within_a_block, t, "[2, 10, 2, 3] is not a number of blocks of 4 tokens");
     expect_broken_contract(has_an_even_table, t, "a table [6, 3], not [2M+1,3]");
     tape_free(t);

@@ -41,8 +41,10 @@ static void losses_of_a_rank(Comm *c, void *user)
     tape_keep(t, all);
     p->loss[rank] = (double)tensor_scalar(t, loss);
     tape_backward(t, &loss, NULL, 1);
+    float gradient[SHARE][WIDTH];
+    tensor_read(t, tensor_gradient(x), gradient);
     for (int i = 0; i < SHARE; i++)
-        memcpy(p->gradient[place[i]], (float *)tensor_gradient(x)->data + i * WIDTH, sizeof p->gradient[0]);
+        memcpy(p->gradient[place[i]], gradient[i], sizeof gradient[i]);
     tensor_read(t, all, p->gathered[rank]);
     region_close(t, before);
     tape_free(t);
@@ -92,6 +94,15 @@ typedef struct Drawn {
     int64_t rows;
 } Drawn;
 
+/* Rows of x, [rows, EACH], to their places in the whole batch. */
+static void keep_rows(Tape *t, const Tensor *x, const int64_t *place, int64_t rows, float (*out)[EACH])
+{
+    float values[ROWS][EACH];
+    tensor_read(t, x, values);
+    for (int64_t i = 0; i < rows; i++)
+        memcpy(out[place ? place[i] : i], values[i], sizeof values[i]);
+}
+
 static void draw_as(Tape *t, Drawn *d, const int64_t *place, int64_t rows)
 {
     Region before = region_open(t, TRAIN, GRAD);
@@ -106,14 +117,11 @@ static void draw_as(Tape *t, Drawn *d, const int64_t *place, int64_t rows)
     Tensor *numbers = tape_keep(t, uniform(t, SHAPE(rows, EACH), 13));
     Tensor *shared = tape_keep(t, uniform(t, SHAPE(5), 14)); /* of no sample */
     tape_backward(t, &y, NULL, 1);
-    for (int64_t i = 0; i < rows; i++) {
-        int64_t to = place ? place[i] : i;
-        memcpy(d->dropped[to], (float *)y->data + i * EACH, sizeof d->dropped[0]);
-        memcpy(d->gradient[to], (float *)tensor_gradient(x)->data + i * EACH, sizeof d->gradient[0]);
-        memcpy(d->paths[to], (float *)paths->data + i * EACH, sizeof d->paths[0]);
-        memcpy(d->uniforms[to], (float *)numbers->data + i * EACH, sizeof d->uniforms[0]);
-    }
-    memcpy(d->shared, shared->data, sizeof d->shared);
+    keep_rows(t, y, place, rows, d->dropped);
+    keep_rows(t, tensor_gradient(x), place, rows, d->gradient);
+    keep_rows(t, paths, place, rows, d->paths);
+    keep_rows(t, numbers, place, rows, d->uniforms);
+    tensor_read(t, shared, d->shared);
     region_close(t, before);
     tape_reset(t);
 }

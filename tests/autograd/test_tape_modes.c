@@ -120,7 +120,7 @@ static void uses_a_parameter_too_early(void *argument)
 static void broken_contracts_end_the_program(void **state)
 {
     (void)state;
-    Tape *t = test_tape(1);
+    Tape *t = tape_for_children();
     expect_broken_contract(adds_two_shapes, t, "add: [2, 3] and [3, 2]");
     expect_broken_contract(narrows_too_far, t, "narrow: axis 1, 2 + 2, of [2, 3]");
     expect_broken_contract(goes_back_from_a_constant, t, "tape_backward");
@@ -149,7 +149,7 @@ static void uses_it_after_others_were_made(void *argument)
 static void debug_builds_notice_late_use(void **state)
 {
     (void)state;
-    Tape *t = test_tape(1);
+    Tape *t = tape_for_children();
     expect_broken_contract(uses_it_after_others_were_made, t, "its scope has closed");
     tape_free(t);
 }
@@ -164,7 +164,7 @@ static void asks_for_too_much(void *argument)
 static void memory_that_runs_out_is_one_line(void **state)
 {
     (void)state;
-    Tape *t = test_tape(1);
+    Tape *t = tape_for_children();
     char message[512];
     int status = child_status(asks_for_too_much, t, false, message);
     assert_true(WIFEXITED(status) && WEXITSTATUS(status) == 2);

@@ -279,6 +279,12 @@ static bool dry_product(const EmulatedProduct *p, const EmulatedMatrix *a, const
                        bytes_of(d) * (has_aux(p->epilogue) ? 2 : 1), 2 * m * n * k * d->batch);
 }
 
+static void check_memory(std::initializer_list<const void *> operands)
+{
+    for (const void *data : operands)
+        device_memory_check("cublasLtMatmul", data);
+}
+
 cublasStatus_t cublasLtMatmul(cublasLtHandle_t, cublasLtMatmulDesc_t p, const void *alpha, const void *a_data,
                               cublasLtMatrixLayout_t a, const void *b_data, cublasLtMatrixLayout_t b, const void *beta,
                               const void *c_data, cublasLtMatrixLayout_t c, void *d_data, cublasLtMatrixLayout_t d,
@@ -291,6 +297,9 @@ cublasStatus_t cublasLtMatmul(cublasLtHandle_t, cublasLtMatmulDesc_t p, const vo
         !aligned(c_data, algo->alignment_c) || !aligned(d_data, algo->alignment_d) ||
         (has_bias(p->epilogue) && !aligned(p->bias, algo->alignment_d)) || workspace_bytes < algo->workspace_bytes)
         return CUBLAS_STATUS_INVALID_VALUE;
+    check_memory({a_data, b_data, *(const float *)beta != 0 ? c_data : a_data, d_data,
+                  has_bias(p->epilogue) ? p->bias : d_data, has_aux(p->epilogue) ? p->aux : d_data,
+                  workspace_bytes ? workspace : d_data});
     if (dry_product(p, a, b, d, *(const float *)beta != 0))
         return CUBLAS_STATUS_SUCCESS;
     DeviceMemoryOpen open;

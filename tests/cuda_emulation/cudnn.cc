@@ -249,9 +249,16 @@ static void blend(const std::vector<double> &sums, const void *alpha, const void
         values[i] = (float)(a * sums[i] + (b != 0 ? b * values[i] : 0));
 }
 
+static void check_memory(const char *call, const void *a, const void *b, const void *c)
+{
+    for (const void *data : {a, b, c})
+        device_memory_check(call, data);
+}
+
 /* The workspace is the algorithm's own, and must be as large as was said. */
 static cudnnStatus_t use_workspace(void *workspace, size_t bytes)
 {
+    device_memory_check("cuDNN, workspace", workspace);
     if (bytes < workspace_wanted)
         return CUDNN_STATUS_BAD_PARAM;
     memset(workspace, 0xff, workspace_wanted);
@@ -277,6 +284,7 @@ cudnnStatus_t cudnnConvolutionForward(cudnnHandle_t, const void *alpha, cudnnTen
                                       const void *beta, cudnnTensorDescriptor_t y, void *y_data)
 {
     DeviceMemoryOpen open;
+    check_memory("cudnnConvolutionForward", x_data, w_data, y_data);
     cudnnStatus_t status = fits(x, w, c, y);
     if (status == CUDNN_STATUS_SUCCESS)
         status = use_workspace(workspace, workspace_bytes);
@@ -299,6 +307,7 @@ cudnnStatus_t cudnnConvolutionBackwardData(cudnnHandle_t, const void *alpha, cud
                                            cudnnTensorDescriptor_t dx, void *dx_data)
 {
     DeviceMemoryOpen open;
+    check_memory("cudnnConvolutionBackwardData", w_data, dy_data, dx_data);
     cudnnStatus_t status = fits(dx, w, c, dy);
     if (status == CUDNN_STATUS_SUCCESS)
         status = use_workspace(workspace, workspace_bytes);
@@ -323,6 +332,7 @@ cudnnStatus_t cudnnConvolutionBackwardFilter(cudnnHandle_t, const void *alpha, c
                                              cudnnFilterDescriptor_t dw, void *dw_data)
 {
     DeviceMemoryOpen open;
+    check_memory("cudnnConvolutionBackwardFilter", x_data, dy_data, dw_data);
     cudnnStatus_t status = fits(x, dw, c, dy);
     if (status == CUDNN_STATUS_SUCCESS)
         status = use_workspace(workspace, workspace_bytes);
@@ -349,6 +359,7 @@ cudnnStatus_t cudnnConvolutionBackwardBias(cudnnHandle_t, const void *alpha, cud
     if (dry_library("cudnn bias", "fp32", 4.0 * (double)count_of(dy), 4.0 * (double)dy->c, 0))
         return CUDNN_STATUS_SUCCESS;
     DeviceMemoryOpen open;
+    check_memory("cudnnConvolutionBackwardBias", dy_data, db_data, db_data);
     std::vector<double> sums((size_t)dy->c);
     for (int64_t n = 0; n < dy->n; n++)
         for (int64_t c = 0; c < dy->c; c++)

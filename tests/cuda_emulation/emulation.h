@@ -29,9 +29,9 @@ struct EmulatedLaunch {
     size_t shared_bytes;
 };
 
-/* Runs call(body) once a thread of the grid. Ends the process with a line that names kernel, block and thread where the
- * launch breaks a rule of CUDA: sizes, a divergent barrier, a race, memory that is nobody's. */
-void emulated_launch(EmulatedLaunch launch, void (*call)(const void *body), const void *body);
+/* Runs call(body) once a thread of the grid; body holds the arguments. Ends the process with a line that names kernel, block and
+ * thread where the launch breaks a rule of CUDA: sizes, a divergent barrier, a race, memory that is nobody's or the host's. */
+void emulated_launch(EmulatedLaunch launch, void (*call)(const void *body), const void *body, size_t body_bytes);
 
 void *emulated_dynamic_shared(void);
 
@@ -68,7 +68,8 @@ bool emulated_async_end(EmulatedAsyncCopy *copy); /* the next of the running thr
 __attribute__((format(printf, 1, 2), noreturn)) void emulated_fail(const char *format, ...);
 
 /* ---- Device memory: the host may touch it only while a kernel, a copy or a library call runs */
-void device_memory_open(void); /* nests */
+void device_memory_check(const char *call, const void *address); /* ends the process where `address` is the host's */
+void device_memory_open(void);                                   /* nests */
 void device_memory_close(void);
 struct DeviceMemoryOpen { /* open as long as it lives */
     DeviceMemoryOpen()

@@ -230,12 +230,44 @@ static void run_outside(Fault fault)
     LAUNCH(outside, 1, FLOATS, FLOATS * sizeof(float), &exec, fault, FLOATS, device_floats(FLOATS));
 }
 
-/* Memory of the host's own allocator, as the tests of the kernels use it. */
-static void run_outside_malloc(Fault fault)
+/* Managed memory, as the tests of the kernels use it. */
+static void run_outside_managed(Fault fault)
 {
-    float *memory = (float *)malloc(FLOATS * sizeof(float));
+    void *memory;
+    assert_int_equal(cudaMallocManaged(&memory, FLOATS * sizeof(float)), cudaSuccess);
+    LAUNCH(outside, 1, FLOATS, FLOATS * sizeof(float), &exec, fault, FLOATS, (float *)memory);
+    assert_true(*(float *)memory == 2);
+    cudaFree(memory);
+}
+
+static void run_on_the_hosts_memory(Fault fault)
+{
+    float memory[FLOATS];
     LAUNCH(outside, 1, FLOATS, FLOATS * sizeof(float), &exec, fault, FLOATS, memory);
-    free(memory);
+}
+
+__global__ void follow(float *const *pointer)
+{
+    **pointer = 1;
+}
+
+static void run_a_hidden_pointer(Fault)
+{
+    float x, *pointer = &x, **memory;
+    assert_int_equal(cudaMallocManaged((void **)&memory, sizeof *memory), cudaSuccess);
+    *memory = pointer;
+    LAUNCH(follow, 1, 1, 0, &exec, memory);
+}
+
+static void run_in_a_fork(Fault)
+{
+    device_floats(FLOATS);
+    pid_t child = fork();
+    if (child == 0)
+        device_floats(FLOATS);
+    int status;
+    waitpid(child, &status, 0);
+    _exit(WEXITSTATUS(status));
 }
 
 static void run_race(Fault fault)
@@ -313,11 +345,15 @@ static const struct Planted {
     {"far outside", run_outside, FAR_OUTSIDE, PLAIN, "device memory that nobody has"},
     {"just outside", run_outside, JUST_OUTSIDE, WATCHED, "outside of every allocation"},
     {"just outside, by ASan", run_outside, JUST_OUTSIDE, ASAN, "use-after-poison"},
-    {"just outside of malloc", run_outside_malloc, JUST_OUTSIDE, ASAN, "heap-buffer-overflow"},
+    {"just outside of managed memory", run_outside_managed, JUST_OUTSIDE, WATCHED, "outside of every allocation"},
+    {"just outside of it, by ASan", run_outside_managed, JUST_OUTSIDE, ASAN, "heap-buffer-overflow"},
     {"outside of dynamic shared memory", run_outside, OUTSIDE_DYNAMIC, ASAN, "heap-buffer-overflow"},
     {"outside of static shared memory", run_outside, OUTSIDE_STATIC, ASAN, "index 64 out of bounds"},
     {"inside", run_outside, NO_FAULT, ALL_BUILDS, NULL},
-    {"inside of malloc", run_outside_malloc, NO_FAULT, ALL_BUILDS, NULL},
+    {"inside of managed memory", run_outside_managed, NO_FAULT, ALL_BUILDS, NULL},
+    {"the host's memory", run_on_the_hosts_memory, NO_FAULT, ALL_BUILDS, "the host's memory, which a GPU may not see"},
+    {"the host's memory, by a pointer in memory", run_a_hidden_pointer, NO_FAULT, WATCHED, "writes 4 bytes at "},
+    {"in a forked process", run_in_a_fork, NO_FAULT, ALL_BUILDS, "CUDA was opened before this process was forked"},
     {"the host reads", host_reads, NO_FAULT, PLAIN | WATCHED,
      "the host touched device memory: byte 0 of an allocation of 256"},
     {"a copy the wrong way", copy_the_wrong_way, NO_FAULT, ALL_BUILDS, "is no device memory"},
@@ -342,18 +378,20 @@ static const struct Planted {
     {"ordered: shared memory", run_guarded, NOT_WRITTEN, ALL_BUILDS, NULL},
 };
 
-/* Runs it in a child, with what it says on stderr. Returns its exit status. */
-static int status_of(const Planted *p, char *said, size_t size)
+/* Runs it in a process of its own (a forked one has no CUDA), with what it says on stderr. Returns its exit status. */
+static int status_of(int index, char *said, size_t size)
 {
     FILE *text = tmpfile();
+    char number[16];
+    snprintf(number, sizeof number, "%d", index);
     assert_non_null(text);
     fflush(NULL);
     pid_t child = fork();
     if (child == 0) {
         unsetenv("ZOO_ABORT");
         dup2(fileno(text), STDERR_FILENO);
-        p->run(p->fault);
-        _exit(0);
+        execl("/proc/self/exe", "faults", number, (char *)NULL);
+        _exit(3);
     }
     int status;
     assert_int_equal(waitpid(child, &status, 0), child);
@@ -369,14 +407,20 @@ static void planted_faults_are_found(void **)
     for (const Planted &p : planted) {
         if (!(p.builds & this_build))
             continue;
-        int status = status_of(&p, said, sizeof said);
+        int status = status_of((int)(&p - planted), said, sizeof said);
         if (p.words ? status == 0 || !strstr(said, p.words) : status != 0 || said[0])
             fail_msg("%s: status %d, \"%s\" expected in: %s", p.name, status, p.words ? p.words : "nothing", said);
     }
 }
 
-int main(void)
+/* With a number: that fault. */
+int main(int arguments, char **argument)
 {
+    if (arguments > 1) {
+        const Planted *p = &planted[atoi(argument[1])];
+        p->run(p->fault);
+        _exit(0);
+    }
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(shuffles_move_what_cuda_says),
         cmocka_unit_test(blocks_meet_at_barriers),

@@ -10,6 +10,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 
 enum { WARP_LANES = 32, MAX_THREADS = 1024, MAX_WARPS = MAX_THREADS / WARP_LANES };
 
@@ -348,6 +349,25 @@ static void check_sizes(const EmulatedLaunch *l)
         emulated_fail("%zu bytes of dynamic shared memory, not at most %zu", l->shared_bytes, most_shared_bytes);
 }
 
+/* Is there memory of the host's at this address? */
+static bool host_address(uintptr_t address)
+{
+    const uintptr_t page = 4096, end_of_user_space = (uintptr_t)1 << 47;
+    return address >= page && address < end_of_user_space && !device_memory_may_be((const void *)address) &&
+           msync((void *)(address / page * page), 1, MS_ASYNC) == 0;
+}
+
+/* Pointers among the arguments, or in structs that are arguments. */
+static void check_arguments(const EmulatedLaunch *l)
+{
+    for (size_t at = 0; at + sizeof(uintptr_t) <= emulated_block.body_bytes; at += sizeof(uintptr_t)) {
+        uintptr_t word;
+        memcpy(&word, emulated_block.body + at, sizeof word);
+        if (word != (uintptr_t)l->function && host_address(word))
+            emulated_fail("an argument is %p or has it: the host's memory, which a GPU may not see", (void *)word);
+    }
+}
+
 static void run_grid(const EmulatedLaunch *l)
 {
     bool forward = launches++ % 2 == 0;
@@ -372,7 +392,7 @@ void *emulated_dynamic_shared(void)
 }
 
 /* Dynamic shared memory is exactly as long as asked for, so that AddressSanitizer sees its end. */
-void emulated_launch(EmulatedLaunch launch, void (*call)(const void *), const void *body)
+void emulated_launch(EmulatedLaunch launch, void (*call)(const void *), const void *body, size_t body_bytes)
 {
     if (launch.grid.x == 0 || launch.grid.y == 0 || launch.grid.z == 0)
         return;
@@ -381,7 +401,10 @@ void emulated_launch(EmulatedLaunch launch, void (*call)(const void *), const vo
     emulated_block = {};
     emulated_block.launch = &launch;
     emulated_block.threads = (int)(launch.block.x * launch.block.y * launch.block.z);
+    emulated_block.body = (const char *)body;
+    emulated_block.body_bytes = body_bytes;
     check_sizes(&launch);
+    check_arguments(&launch);
     void *shared;
     if (posix_memalign(&shared, 128, launch.shared_bytes ? launch.shared_bytes : 1))
         emulated_fail("no memory for %zu bytes of dynamic shared memory", launch.shared_bytes);

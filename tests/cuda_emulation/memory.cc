@@ -1,5 +1,6 @@
 /* Device memory: one region of addresses, closed to the host except while a kernel, a copy or a library call runs. Who
- * touches it otherwise, or touches an address in it that was not allocated, is named before the process ends. */
+ * touches it otherwise, or touches an address in it that was not allocated, is named before the process ends. Managed memory is
+ * malloc's: open to the host, and guarded by a sanitizer. */
 #include <cuda_runtime.h>
 
 #include "tests/cuda_emulation/dry.h"
@@ -23,9 +24,11 @@
 static const size_t region_bytes = (size_t)64 << 30, page_bytes = 4096, grain = 256;
 
 static char *region;
-static size_t used;                    /* pages from the region's beginning on that were ever given out */
-static std::map<size_t, size_t> taken; /* offset -> bytes asked for */
-static std::map<size_t, size_t> given; /* offset -> bytes that are free again, neighbours joined */
+static size_t used;                         /* pages from the region's beginning on that were ever given out */
+static std::map<size_t, size_t> taken;      /* offset -> bytes asked for */
+static std::map<size_t, size_t> given;      /* offset -> bytes that are free again, neighbours joined */
+static std::map<uintptr_t, size_t> managed; /* address -> bytes */
+static size_t held;                         /* bytes that are taken */
 static std::recursive_mutex guard;
 static int opened;
 static struct sigaction before;
@@ -40,18 +43,37 @@ bool device_memory_holds(const void *address)
     return region && (const char *)address >= region && (const char *)address < region + region_bytes;
 }
 
-bool device_memory_find(const void *address, size_t *bytes, size_t *offset)
+template <typename Place>
+static bool find_in(const std::map<Place, size_t> &places, Place at, size_t *bytes, size_t *offset)
 {
-    if (!device_memory_holds(address))
-        return false;
-    size_t at = (size_t)((const char *)address - region);
-    auto after = taken.upper_bound(at);
-    if (after == taken.begin())
+    auto after = places.upper_bound(at);
+    if (after == places.begin())
         return false;
     auto found = std::prev(after);
     *bytes = found->second;
     *offset = at - found->first;
-    return *offset < *bytes;
+    return *offset <= *bytes;
+}
+
+bool device_memory_find(const void *address, size_t *bytes, size_t *offset)
+{
+    bool found = device_memory_holds(address) ? find_in(taken, (size_t)((const char *)address - region), bytes, offset)
+                                              : find_in(managed, (uintptr_t)address, bytes, offset);
+    return found && *offset < *bytes;
+}
+
+/* The end of an array is nobody's, and yet no address of the host's. */
+bool device_memory_may_be(const void *address)
+{
+    std::lock_guard<std::recursive_mutex> hold(guard);
+    size_t bytes, offset;
+    return device_memory_holds(address) || find_in(managed, (uintptr_t)address, &bytes, &offset);
+}
+
+void device_memory_check(const char *call, const void *address)
+{
+    if (!device_memory_may_be(address))
+        emulated_fail("%s: %p is no device memory", call, address);
 }
 
 /* A fault of the processor: a line for those in our region, everything else goes to who was there before us. */
@@ -97,9 +119,19 @@ static void protect(void)
         mprotect(region, used, opened ? PROT_READ | PROT_WRITE : PROT_NONE);
 }
 
+void emulated_process_check(void)
+{
+    static pid_t owner;
+    if (!owner)
+        owner = getpid();
+    if (owner != getpid())
+        emulated_fail("CUDA was opened before this process was forked, and cannot be used in it");
+}
+
 void device_memory_open(void)
 {
     std::lock_guard<std::recursive_mutex> hold(guard);
+    emulated_process_check();
     if (opened++ > 0)
         return;
     watch_faults();
@@ -129,16 +161,25 @@ static size_t find_place(size_t bytes)
     return at;
 }
 
+/* EMULATED_MEMORY=64M: a GPU with so much. */
+static size_t limit(void)
+{
+    static size_t bytes = emulated_size("EMULATED_MEMORY", region_bytes);
+    return bytes;
+}
+
 cudaError_t cudaMalloc(void **memory, size_t bytes)
 {
     std::lock_guard<std::recursive_mutex> hold(guard);
+    emulated_process_check();
     if (!region)
         make_region();
     size_t place = rounded(bytes + grain, page_bytes);
-    if (bytes > region_bytes || used + place > region_bytes)
+    if (bytes > region_bytes || used + place > region_bytes || held + bytes > limit())
         return cudaErrorMemoryAllocation;
     size_t at = find_place(place);
     taken[at] = bytes;
+    held += bytes;
     *memory = region + at;
     protect();
     __asan_poison_memory_region(region + at, place);
@@ -162,11 +203,25 @@ static void join_neighbours(std::map<size_t, size_t>::iterator place)
     }
 }
 
+cudaError_t cudaMallocManaged(void **memory, size_t bytes, unsigned)
+{
+    std::lock_guard<std::recursive_mutex> hold(guard);
+    emulated_process_check();
+    if (posix_memalign(memory, grain, bytes))
+        return cudaErrorMemoryAllocation;
+    managed[(uintptr_t)*memory] = bytes;
+    return cudaSuccess;
+}
+
 cudaError_t cudaFree(void *memory)
 {
     if (!memory)
         return cudaSuccess;
     std::lock_guard<std::recursive_mutex> hold(guard);
+    if (managed.erase((uintptr_t)memory)) {
+        free(memory);
+        return cudaSuccess;
+    }
     auto found = taken.find((size_t)((char *)memory - region));
     if (!device_memory_holds(memory) || found == taken.end())
         emulated_fail("cudaFree of %p, which is no allocation", memory);
@@ -174,6 +229,7 @@ cudaError_t cudaFree(void *memory)
     madvise(memory, place, MADV_DONTNEED);
     __asan_poison_memory_region(memory, place);
     join_neighbours(given.emplace(found->first, place).first);
+    held -= found->second;
     taken.erase(found);
     return cudaSuccess;
 }
@@ -207,10 +263,8 @@ cudaError_t cudaFreeHost(void *memory)
 cudaError_t cudaMemGetInfo(size_t *free_bytes, size_t *total)
 {
     std::lock_guard<std::recursive_mutex> hold(guard);
-    *total = (size_t)sysconf(_SC_PHYS_PAGES) * (size_t)sysconf(_SC_PAGESIZE) / 2;
-    size_t held = 0;
-    for (auto &allocation : taken)
-        held += allocation.second;
+    size_t half = (size_t)sysconf(_SC_PHYS_PAGES) * (size_t)sysconf(_SC_PAGESIZE) / 2;
+    *total = half < limit() ? half : limit();
     *free_bytes = held < *total ? *total - held : 0;
     return cudaSuccess;
 }
@@ -221,7 +275,7 @@ static void check_end(const char *end, const void *address, size_t bytes, bool d
     size_t size, offset;
     if (bytes == 0)
         return;
-    if (device != device_memory_holds(address))
+    if (device ? !device_memory_may_be(address) : device_memory_holds(address))
         emulated_fail("cudaMemcpy: %s %p is %s memory", end, address, device ? "no device" : "device");
     if (device && (!device_memory_find(address, &size, &offset) || bytes > size - offset))
         emulated_fail("cudaMemcpy: %zu bytes at %s %p go beyond its allocation", bytes, end, address);

@@ -58,7 +58,7 @@ static uint32_t block_number, first_of_launch, epoch;
  * own lane. */
 static uint32_t known[MOST_THREADS][LANES];
 static bool known_stale = true; /* it is not that of a block which begins */
-static const char *static_shared, *static_shared_end, *library;
+static const char *static_shared, *static_shared_end, *library, *library_end;
 
 /* ---- Where an address lies */
 
@@ -69,19 +69,25 @@ static thread_local volatile char some_of_it;
 static int find_static_shared(struct dl_phdr_info *info, size_t, void *)
 {
     const char *inside = (const char *)&find_static_shared;
+    const char *end = NULL;
     bool ours = false;
     for (int i = 0; i < info->dlpi_phnum; i++) {
         const ElfW(Phdr) *part = &info->dlpi_phdr[i];
         const char *from = (const char *)(info->dlpi_addr + part->p_vaddr);
-        ours = ours || (part->p_type == PT_LOAD && inside >= from && inside < from + part->p_memsz);
+        if (part->p_type != PT_LOAD)
+            continue;
+        ours = ours || (inside >= from && inside < from + part->p_memsz);
+        end = from + part->p_memsz > end ? from + part->p_memsz : end;
     }
     for (int i = 0; ours && i < info->dlpi_phnum; i++)
         if (info->dlpi_phdr[i].p_type == PT_TLS) {
             static_shared = (const char *)info->dlpi_tls_data;
             static_shared_end = static_shared ? static_shared + info->dlpi_phdr[i].p_memsz : NULL;
         }
-    if (ours)
+    if (ours) {
         library = (const char *)info->dlpi_addr;
+        library_end = end;
+    }
     return ours;
 }
 
@@ -94,6 +100,17 @@ static bool is_shared(const char *address)
 static bool on_own_stack(const char *address)
 {
     return address >= emulated_block.stack && address < emulated_block.stack + emulated_block.stack_bytes;
+}
+
+static bool among_arguments(const char *address)
+{
+    return address >= emulated_block.body && address < emulated_block.body + emulated_block.body_bytes;
+}
+
+/* A kernel's tables lie there. */
+static bool in_library(const char *address)
+{
+    return address >= library && address < library_end;
 }
 
 static Page *page_of(uintptr_t number)
@@ -263,17 +280,18 @@ static void access_word(Word *word, const char *address, size_t from, size_t byt
 static void check_allocation(const char *address, size_t bytes, bool write, uint32_t place)
 {
     size_t size, offset;
-    if (!device_memory_holds(address) || (device_memory_find(address, &size, &offset) && bytes <= size - offset))
+    if ((device_memory_find(address, &size, &offset) && bytes <= size - offset) || in_library(address))
         return;
     print_place(write ? "this write" : "this read", place);
-    emulated_fail("%s %zu bytes of device memory at %p, outside of every allocation", write ? "writes" : "reads", bytes,
-                  (const void *)address);
+    emulated_fail("%s %zu bytes at %p, %s", write ? "writes" : "reads", bytes, (const void *)address,
+                  device_memory_may_be(address) ? "device memory outside of every allocation" : "the host's memory");
 }
 
 static void access(const void *memory, size_t bytes, bool write, const void *code)
 {
     const char *address = (const char *)memory;
-    if (!emulated_thread || on_own_stack(address) || memory == &emulated_fma_count) /* the emulator's own */
+    if (!emulated_thread || on_own_stack(address) || among_arguments(address) ||
+        memory == &emulated_fma_count) /* the emulator's own */
         return;
     unsigned thread = (unsigned)emulated_thread_number();
     Access now = {block_number, epoch, thread, known[thread][thread % LANES], (uint32_t)((const char *)code - library)};

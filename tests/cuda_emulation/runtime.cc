@@ -1,6 +1,10 @@
-/* Devices, streams, events and errors: there is one device, and all work is done when a call returns. */
+/* Devices, streams, events and errors: there is one device, and all work is done when a call returns. The environment may say
+ * what it is: EMULATED_CAPABILITY=70, EMULATED_DRIVER=11000 (0: there is none), EMULATED_GPUS=0, EMULATED_MEMORY=64M. */
 #include <cuda_runtime.h>
 
+#include "tests/cuda_emulation/internal.h"
+
+#include <stdlib.h>
 #include <time.h>
 
 struct EmulatedStream {
@@ -9,6 +13,20 @@ struct EmulatedStream {
 struct EmulatedEvent {
     struct timespec when;
 };
+
+enum { TOOLKIT = 13000 };
+
+size_t emulated_size(const char *variable, size_t otherwise)
+{
+    const char *text = getenv(variable);
+    if (!text || !*text)
+        return otherwise;
+    char *end;
+    size_t size = strtoull(text, &end, 10) << (*end == 'M' ? 20 : *end == 'G' ? 30 : 0);
+    if (end == text || (*end && end[1]))
+        emulated_fail("%s=%s: not a number, perhaps with M or G", variable, text);
+    return size;
+}
 
 const char *cudaGetErrorString(cudaError_t status)
 {
@@ -41,8 +59,11 @@ cudaError_t cudaPeekAtLastError(void)
 
 cudaError_t cudaGetDeviceCount(int *count)
 {
-    *count = 1;
-    return cudaSuccess;
+    int driver;
+    cudaDriverGetVersion(&driver);
+    *count = (int)emulated_size("EMULATED_GPUS", 1);
+    emulated_process_check();
+    return driver < TOOLKIT ? cudaErrorInsufficientDriver : *count == 0 ? cudaErrorNoDevice : cudaSuccess;
 }
 
 cudaError_t cudaSetDevice(int)
@@ -71,6 +92,7 @@ cudaError_t cudaGetDeviceProperties(cudaDeviceProp *properties, int)
 /* An sm_80, the least GPU that the kernels are for. */
 cudaError_t cudaDeviceGetAttribute(int *value, cudaDeviceAttr what, int)
 {
+    int capability = (int)emulated_size("EMULATED_CAPABILITY", 80);
     switch (what) {
     case cudaDevAttrMaxSharedMemoryPerBlockOptin:
         *value = 163 << 10;
@@ -79,10 +101,10 @@ cudaError_t cudaDeviceGetAttribute(int *value, cudaDeviceAttr what, int)
         *value = 2;
         break;
     case cudaDevAttrComputeCapabilityMajor:
-        *value = 8;
+        *value = capability / 10;
         break;
     case cudaDevAttrComputeCapabilityMinor:
-        *value = 0;
+        *value = capability % 10;
         break;
     }
     return cudaSuccess;
@@ -101,13 +123,14 @@ cudaError_t cudaMemPoolSetAttribute(cudaMemPool_t, cudaMemPoolAttr, void *)
 
 cudaError_t cudaDriverGetVersion(int *version)
 {
-    *version = 13000;
+    *version = (int)emulated_size("EMULATED_DRIVER", TOOLKIT);
     return cudaSuccess;
 }
 
 cudaError_t cudaRuntimeGetVersion(int *version)
 {
-    return cudaDriverGetVersion(version);
+    *version = TOOLKIT;
+    return cudaSuccess;
 }
 
 cudaError_t cudaStreamCreateWithFlags(cudaStream_t *stream, unsigned)

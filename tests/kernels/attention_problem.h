@@ -2,7 +2,7 @@
  * fused projection. Buffers are allocated to the float, so that a sanitizer sees what lies outside. */
 #pragma once
 #include "common/base/memory.h"
-#include "common/kernels/backend.h"
+#include "support/operand.h"
 
 #include <float.h>
 #include <math.h>
@@ -125,7 +125,7 @@ static inline Tensor tensor(const Case *c, int64_t tokens, int64_t heads, int64_
     int64_t gap = c->fused ? 5 : 0, step = heads * width + gap;
     Tensor x = {{NULL, shared ? 0 : tokens * step, step, c->bf16 ? BF16 : F32}, 0, heads, width};
     x.count = (size_t)((shared ? 1 : c->batch) * tokens * step);
-    x.rows.data = malloc(x.count * dtype_bytes(x.rows.type) + !x.count);
+    x.rows.data = operand_new(x.count * dtype_bytes(x.rows.type) + !x.count);
     for (size_t i = 0; i < x.count; i++)
         put(&x, i, (int64_t)i % step < heads * width ? random_value() : GAP_MARK);
     return x;
@@ -134,7 +134,7 @@ static inline Tensor tensor(const Case *c, int64_t tokens, int64_t heads, int64_
 static inline Tensor copy_of(const Tensor *x)
 {
     Tensor y = *x;
-    y.rows.data = malloc(x->count * dtype_bytes(x->rows.type) + !x->count);
+    y.rows.data = operand_new(x->count * dtype_bytes(x->rows.type) + !x->count);
     memcpy(y.rows.data, x->rows.data, x->count * dtype_bytes(x->rows.type));
     return y;
 }
@@ -158,7 +158,7 @@ static inline ScoreTable table(const Case *c, const char *axes, size_t bytes, si
     int64_t b = axis_length(axes[0], c->batch, 0), h = axis_length(axes[1], c->q_heads, c->k_heads);
     int64_t q = axis_length(axes[2], c->queries, 0), k = axis_length(axes[3], c->keys, 0);
     *count = (size_t)(b * h * q * k);
-    return (ScoreTable){malloc(*count * bytes + !*count),
+    return (ScoreTable){operand_new(*count * bytes + !*count),
                         b,
                         h,
                         b == 1 ? 0 : h * q * k,
@@ -202,14 +202,14 @@ static inline Problem problem(const Case *c)
     p.dv = tensor(c, c->keys, c->v_heads, c->value_width, c->share_kv);
     p.add = c->add;
     size_t rows = (size_t)(c->batch * c->q_heads * c->queries);
-    p.lse = malloc(rows * 4 + 1);
+    p.lse = operand_new(rows * 4 + 1);
     if (c->dlse) {
-        p.dlse = malloc(rows * 4 + 1);
+        p.dlse = operand_new(rows * 4 + 1);
         for (size_t i = 0; i < rows; i++)
             p.dlse[i] = random_value();
     }
     if (c->lengths) {
-        int32_t *lengths = malloc((size_t)c->batch * 4);
+        int32_t *lengths = operand_new((size_t)c->batch * 4);
         for (int b = 0; b < c->batch; b++)
             lengths[b] = c->empty_rows && b == 0 ? 0 : random_below(c->keys + 2);
         s->key_lengths = lengths;
@@ -232,7 +232,7 @@ static inline Problem problem(const Case *c)
             if (c->empty_rows && (int64_t)i / run % 4 == 1)
                 bias[i] = (int64_t)i / run % 8 == 1 ? -INFINITY : -FLT_MAX;
         }
-        p.dbias = mem_new(p.bias_count * 4 + 1);
+        p.dbias = operand_new(p.bias_count * 4 + 1);
         p.dbias_table = s->bias;
         p.dbias_table.data = p.dbias;
     }
@@ -243,13 +243,13 @@ static inline void problem_free(Problem *p)
 {
     Tensor *all[] = {&p->q, &p->k, &p->v, &p->o, &p->d_o, &p->dq, &p->dk, &p->dv};
     for (int i = 0; i < COUNT_OF(all); i++)
-        free(all[i]->rows.data);
-    free(p->lse);
-    free(p->dlse);
-    free((void *)p->shape.key_lengths);
-    free(p->shape.keep.data);
-    free(p->shape.bias.data);
-    mem_free(p->dbias);
+        operand_free(all[i]->rows.data);
+    operand_free(p->lse);
+    operand_free(p->dlse);
+    operand_free((void *)p->shape.key_lengths);
+    operand_free(p->shape.keep.data);
+    operand_free(p->shape.bias.data);
+    operand_free(p->dbias);
 }
 
 /* No keys, no queries, no samples. */

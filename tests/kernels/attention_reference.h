@@ -8,6 +8,7 @@
 
 #include "attention_problem.h"
 #include "support/device.h"
+#include "support/largest_error.h"
 
 typedef struct Reference {
     double *p, *o, *lse;               /* [B,H,Q,K], [B,Q,H,e], [B,H,Q] */
@@ -140,17 +141,18 @@ enum { SANITIZED = 0 };
 static inline bool left_out(void)
 {
     static int cases;
-    return testing_cuda() && cases++ % (SANITIZED || getenv("ZOO_TEST_ONCE") ? 31 : 5);
+    return testing_cuda() && cases++ % (SANITIZED || testing_once() ? 31 : 5);
 }
 
 static inline int most_threads(void)
 {
-    return getenv("ZOO_TEST_ONCE") ? 1 : testing_cuda() ? 2 : 3;
+    return testing_once() ? 1 : testing_cuda() ? 2 : 3;
 }
 
 /* Whether got equals wanted to `tolerance` of the largest value. */
 static inline bool close_enough(const char *what, size_t i, double got, double wanted, double largest, double tolerance)
 {
+    error_seen(fabs(got - wanted), tolerance * (1 + largest), what);
     if (got == wanted || fabs(got - wanted) <= tolerance * (1 + largest))
         return true;
     print_error("%s[%zu] is %.9g, not %.9g\n", what, i, got, wanted);

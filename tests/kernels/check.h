@@ -9,6 +9,7 @@
 
 #include "common/base/memory.h"
 #include "common/kernels/backend.h"
+#include "support/largest_error.h"
 #include "support/levels.h"
 
 #include <math.h>
@@ -47,7 +48,7 @@ static inline Matrix matrix_new(int64_t count, int64_t cols, int64_t gap, DType 
 {
     Matrix m = {.count = count, .cols = cols, .gap = gap};
     m.bytes = (size_t)(count * (cols + gap) + gap) * dtype_bytes(type);
-    m.memory = mem_new(m.bytes + 1);
+    m.memory = operand_new(m.bytes + 1);
     memset(m.memory, GAP_BYTE, m.bytes);
     m.rows = (Rows){(char *)m.memory + (size_t)gap * dtype_bytes(type), cols + gap, type};
     return m;
@@ -89,14 +90,14 @@ static inline Matrix matrix_random(Trial *t, int64_t count, int64_t cols, int64_
 static inline Matrix matrix_copy(const Matrix *m)
 {
     Matrix copy = *m;
-    copy.memory = mem_copy(m->memory, m->bytes + 1);
+    copy.memory = operand_copy(m->memory, m->bytes + 1);
     copy.rows.data = (char *)copy.memory + ((char *)m->rows.data - (char *)m->memory);
     return copy;
 }
 
 static inline void matrix_free(Matrix *m)
 {
-    mem_free(m->memory);
+    operand_free(m->memory);
 }
 
 static inline void record_bytes(Trial *t, const void *bytes, size_t count)
@@ -130,6 +131,7 @@ static inline void check_last_row_is_first(const Matrix *m)
 
 static inline void check_near(double got, double want, double tolerance, const char *what, int64_t r, int64_t c)
 {
+    error_seen(fabs(got - want), tolerance, what);
     if (!(fabs(got - want) <= tolerance) && !(isnan(got) && isnan(want)) && got != want)
         fail_msg("%s at %ld, %ld: %.9g, not %.9g (%.2g more than allowed)", what, (long)r, (long)c, got, want,
                  fabs(got - want) - tolerance);
@@ -143,9 +145,9 @@ static inline double rounding(DType type, double value)
 
 static inline void *scratch_new(Trial *t, size_t bytes)
 {
-    t->exec.scratch = aligned_alloc(64, (bytes + 127) / 64 * 64);
+    t->exec.scratch = operand_new(bytes);
     t->exec.scratch_bytes = bytes;
-    return t->exec.scratch;
+    return memset(t->exec.scratch, 0xff, bytes); /* NaN */
 }
 
 /* Rows to hold against the reference: none for more threads than one, whose bytes are compared with those of one. */
@@ -171,13 +173,6 @@ typedef struct Layout {
 
 static const Layout check_layouts[] = {
     {F32, F32, 0, false}, {F32, F32, 3, true}, {BF16, F32, 1, false}, {F32, BF16, 0, true}, {BF16, BF16, 5, false}};
-
-/* A kernel on the emulated GPU whose accesses are watched, for races or by a sanitizer, is run once, on small shapes: it takes
- * its time. */
-static inline bool testing_once(void)
-{
-    return getenv("ZOO_TEST_ONCE");
-}
 
 /* Calls body(trial, shape, layout) for all of them; the large shapes, there for the threads, for every second layout. */
 static inline void each_layout(Trial *t, void (*body)(Trial *, Shape, Layout))
@@ -244,6 +239,7 @@ static inline void check_refused(void (*call)(Trial *))
     pid_t child = fork();
     if (child == 0) {
         unsetenv("ZOO_ABORT");
+        unsetenv("ZOO_TEST_DEVICE"); /* a GPU is not there for a child */
         close(STDERR_FILENO);
         Trial t = {.backend = cpu_backend_at("plain"), .exec = {.threads = 1}};
         call(&t);

@@ -14,6 +14,24 @@ static const AdafactorScalars steps[] = {
 
 static const float gradient_scale = 0.5f;
 
+/* What the kernels read on the device: a step's scalars, the gradient's factor, and the sum of squares. */
+typedef struct Scalars {
+    AdafactorScalars *step;
+    float *scale;
+    double *squares;
+} Scalars;
+
+static Scalars scalars_new(const AdafactorScalars *step, double squares)
+{
+    return (Scalars){operand_copy(step, sizeof *step), operand_copy(&gradient_scale, sizeof gradient_scale),
+                     operand_copy(&squares, sizeof squares)};
+}
+
+static void scalars_free(Scalars *s)
+{
+    operand_free(s->step), operand_free(s->scale), operand_free(s->squares);
+}
+
 static double squares_of(const Matrix *x)
 {
     double sum = 0;
@@ -46,8 +64,10 @@ static void whole_count(Trial *t, int64_t n, const AdafactorScalars *s)
 {
     Matrix x = matrix_random(t, 1, n, 1, F32, -1, 1), g = matrix_random(t, 1, n, 0, F32, -1, 1);
     Matrix v = matrix_random(t, 1, n, 1, F32, 0, 1), x0 = matrix_copy(&x), v0 = matrix_copy(&v);
-    double *u = mem_new((size_t)n * sizeof *u), squares = squares_of(&x);
-    t->backend->adafactor.whole(&t->exec, n, s, &gradient_scale, &squares, x.rows.data, g.rows.data, v.rows.data);
+    double *u = mem_new((size_t)n * sizeof *u);
+    Scalars given = scalars_new(s, squares_of(&x));
+    t->backend->adafactor.whole(&t->exec, n, given.step, given.scale, given.squares, x.rows.data, g.rows.data,
+                                v.rows.data);
     for (int64_t i = 0; i < n; i++) {
         double gradient = gradient_of(s, &g, &x0, i);
         double moment = s->decay * item(&v0, i) + (1.0 - s->decay) * (gradient * gradient + s->eps1);
@@ -58,7 +78,7 @@ static void whole_count(Trial *t, int64_t n, const AdafactorScalars *s)
     check_update(t, s, &x, &x0, u);
     record_matrix(t, &x), record_matrix(t, &v);
     matrix_free(&x), matrix_free(&g), matrix_free(&v), matrix_free(&x0), matrix_free(&v0);
-    mem_free(u);
+    scalars_free(&given), mem_free(u);
 }
 
 static void check_whole(Trial *t)
@@ -88,9 +108,10 @@ static void factored_shape(Trial *t, int64_t batch, int64_t rows, int64_t cols, 
     Matrix by_row = matrix_random(t, batch, rows, 0, F32, 0.1, 1),
            by_col = matrix_random(t, batch, cols, 0, F32, 0.1, 1);
     Matrix x0 = matrix_copy(&x), row0 = matrix_copy(&by_row), col0 = matrix_copy(&by_col);
-    double *u = mem_new((size_t)(batch * rows * cols) * sizeof *u), squares = squares_of(&x);
-    t->backend->adafactor.factored(&t->exec, batch, rows, cols, s, &gradient_scale, &squares, x.rows.data, g.rows.data,
-                                   by_row.rows.data, by_col.rows.data);
+    double *u = mem_new((size_t)(batch * rows * cols) * sizeof *u);
+    Scalars given = scalars_new(s, squares_of(&x));
+    t->backend->adafactor.factored(&t->exec, batch, rows, cols, given.step, given.scale, given.squares, x.rows.data,
+                                   g.rows.data, by_row.rows.data, by_col.rows.data);
     for (int64_t b = 0; b < batch && rows > 0; b++) {
         int64_t first = b * rows * cols;
         double mean = 0;
@@ -111,7 +132,7 @@ static void factored_shape(Trial *t, int64_t batch, int64_t rows, int64_t cols, 
     record_matrix(t, &x), record_matrix(t, &by_row), record_matrix(t, &by_col);
     matrix_free(&x), matrix_free(&g), matrix_free(&by_row), matrix_free(&by_col);
     matrix_free(&x0), matrix_free(&row0), matrix_free(&col0);
-    mem_free(u);
+    scalars_free(&given), mem_free(u);
 }
 
 static void check_factored(Trial *t)

@@ -18,34 +18,34 @@ static Result run(const Problem *p, const Backend *backend, int threads)
     size_t rows = (size_t)(s->batch * s->q_heads * s->queries);
     Exec exec = {.threads = threads, .stream = backend->stream};
     exec.scratch_bytes = MAX(kernels->forward_scratch(&exec, s), kernels->backward_scratch(&exec, s));
-    exec.scratch = aligned_alloc(64, (exec.scratch_bytes + 63) / 64 * 64);
+    exec.scratch = operand_new(exec.scratch_bytes);
     memset(exec.scratch, 0xff, exec.scratch_bytes); /* NaN */
     Result r = {copy_of(&p->o),
                 copy_of(&p->dq),
                 copy_of(&p->dk),
                 copy_of(&p->dv),
-                malloc(rows * 4 + 1),
-                mem_new(p->bias_count * 4 + 1),
-                malloc(rows * (size_t)s->keys * 4 + 1)};
+                operand_new(rows * 4 + 1),
+                operand_new(p->bias_count * 4 + 1),
+                operand_new(rows * (size_t)s->keys * 4 + 1)};
     ScoreTable dbias = p->dbias_table;
     dbias.data = p->dbias ? r.dbias : NULL;
     kernels->forward(&exec, s, p->q.rows, p->k.rows, p->v.rows, r.o.rows, r.lse);
     kernels->probabilities(&exec, s, p->q.rows, p->k.rows, r.lse, r.p);
     kernels->backward(&exec, s, p->q.rows, p->k.rows, p->v.rows, r.o.rows, r.lse, p->d_o.rows, p->dlse, p->add,
                       r.dq.rows, r.dk.rows, r.dv.rows, dbias);
-    free(exec.scratch);
+    operand_free(exec.scratch);
     return r;
 }
 
 static void result_free(Result *r)
 {
-    free(r->o.rows.data);
-    free(r->dq.rows.data);
-    free(r->dk.rows.data);
-    free(r->dv.rows.data);
-    free(r->lse);
-    mem_free(r->dbias);
-    free(r->p);
+    operand_free(r->o.rows.data);
+    operand_free(r->dq.rows.data);
+    operand_free(r->dk.rows.data);
+    operand_free(r->dv.rows.data);
+    operand_free(r->lse);
+    operand_free(r->dbias);
+    operand_free(r->p);
 }
 
 /* `wanted` lies as the tensor does, or without its gaps; gaps must be as they were. */

@@ -13,7 +13,7 @@ static Written write_out(const Problem *p)
 {
     const AttentionShape *s = &p->shape;
     size_t rows = (size_t)(s->batch * s->q_heads * s->queries), count = rows * (size_t)s->keys;
-    Written w = {malloc(count * 4 + 1), malloc(count * 4 + 1), count, rows};
+    Written w = {operand_new(count * 4 + 1), operand_new(count * 4 + 1), count, rows};
     for (size_t n = 0; n < count; n++) {
         int64_t j = (int64_t)n % s->keys, i = (int64_t)n / s->keys % s->queries;
         int64_t bh = (int64_t)n / s->keys / s->queries, b = bh / s->q_heads, h = bh % s->q_heads;
@@ -30,8 +30,8 @@ typedef struct Result {
 static Result run(const Problem *p, const Written *w, const Backend *backend, int threads, bool in_place)
 {
     Exec exec = {.threads = threads, .stream = backend->stream};
-    Result r = {malloc(w->count * 4 + 1), malloc(w->rows * 4 + 1), malloc(w->count * 4 + 1),
-                mem_new(p->bias_count * 4 + 1)};
+    Result r = {operand_new(w->count * 4 + 1), operand_new(w->rows * 4 + 1), operand_new(w->count * 4 + 1),
+                operand_new(p->bias_count * 4 + 1)};
     ScoreTable dbias = p->dbias_table;
     dbias.data = p->dbias ? r.dbias : NULL;
     if (in_place) {
@@ -45,10 +45,10 @@ static Result run(const Problem *p, const Written *w, const Backend *backend, in
 
 static void result_free(Result *r)
 {
-    free(r->p);
-    free(r->lse);
-    free(r->ds);
-    mem_free(r->dbias);
+    operand_free(r->p);
+    operand_free(r->lse);
+    operand_free(r->ds);
+    operand_free(r->dbias);
 }
 
 static bool results_equal(const Problem *p, const Written *w, const Result *a, const Result *b)
@@ -83,8 +83,8 @@ static void check(const Case *c)
             fail();
         }
     }
-    free(w.scores);
-    free(w.dp);
+    operand_free(w.scores);
+    operand_free(w.dp);
     reference_free(&want);
     problem_free(&p);
 }
@@ -115,13 +115,13 @@ static void test_lowest_scores(void **state)
         .batch = 1, .queries = 3, .keys = 2, .q_heads = 1, .left = -1, .right = -1, .blocked = -INFINITY};
     const float scores[] = {-FLT_MAX, -FLT_MAX, -INFINITY, -FLT_MAX, -INFINITY, -INFINITY};
     const float wanted[] = {0.5f, 0.5f, 0, 1, 0, 0};
+    float *given = operand_copy(scores, sizeof scores), *p = operand_new(sizeof scores), *lse = operand_new(3 * 4);
     for (Level level = {0}; next_level(&level);) {
-        float p[6], lse[3];
-        level.backend->attention.softmax(&(Exec){.threads = 1, .stream = level.backend->stream}, &shape, scores, p,
-                                         lse);
+        level.backend->attention.softmax(&(Exec){.threads = 1, .stream = level.backend->stream}, &shape, given, p, lse);
         assert_memory_equal(p, wanted, sizeof wanted);
         assert_true(lse[0] > -INFINITY && lse[1] > -INFINITY && lse[2] == -INFINITY);
     }
+    operand_free(given), operand_free(p), operand_free(lse);
 }
 
 int main(void)

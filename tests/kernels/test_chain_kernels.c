@@ -93,7 +93,7 @@ static void run(Trial *t, Problem *p)
     void *scratch = scratch_new(t, t->backend->chain.forward_scratch(&t->exec, &c));
     t->backend->chain.forward(&t->exec, &c, p->x.rows, p->more ? p->hidden.rows : (Rows){0},
                               p->more ? statistics : NULL, p->more ? statistics + p->s.rows : NULL, p->y.rows);
-    free(scratch);
+    operand_free(scratch);
 }
 
 /* Holds row r against the reference; the second product starts from f of what the first one left, as rounded. */

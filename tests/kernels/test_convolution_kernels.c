@@ -134,7 +134,7 @@ static void assert_all_near(const float *got, const double *want, const double *
 
 static double *zeros(int64_t count)
 {
-    return calloc((size_t)count, sizeof(double));
+    return operand_new((size_t)count * sizeof(double));
 }
 
 static void forward_case(const ConvolutionShape *s, bool with_bias, bool relu, bool parameter)
@@ -157,7 +157,7 @@ static void forward_case(const ConvolutionShape *s, bool with_bias, bool relu, b
         assert_all_near(y, want, size, out_count(s), "convolution");
     }
     backend->matmul.packed_free(&packed);
-    free(x), free(w), free(bias), free(y), free(want), free(size);
+    operand_free(x), operand_free(w), operand_free(bias), operand_free(y), operand_free(want), operand_free(size);
 }
 
 static void test_forward(void **unused)
@@ -186,7 +186,7 @@ static void by_input_case(const ConvolutionShape *s, bool add)
     kernels->convolution_input_gradient(&two_threads, s, dy, &weight, add, dx);
     assert_all_near(dx, want, size, in_count(s), "convolution_input_gradient");
     backend->matmul.packed_free(&packed);
-    free(dy), free(w), free(dx), free(want), free(size);
+    operand_free(dy), operand_free(w), operand_free(dx), operand_free(want), operand_free(size);
 }
 
 static void by_weight_case(const ConvolutionShape *s, bool add, bool with_bias)
@@ -211,7 +211,8 @@ static void by_weight_case(const ConvolutionShape *s, bool add, bool with_bias)
     assert_all_near(dw, want, size, weight_count(s), "convolution_weight_gradient");
     if (with_bias)
         assert_all_near(db, want_bias, bias_size, s->out_channels, "bias of convolution_weight_gradient");
-    free(dy), free(x), free(dw), free(db), free(want), free(size), free(want_bias), free(bias_size);
+    operand_free(dy), operand_free(x), operand_free(dw), operand_free(db), operand_free(want), operand_free(size),
+        operand_free(want_bias), operand_free(bias_size);
 }
 
 static void test_gradients(void **unused)
@@ -242,7 +243,7 @@ static void test_packed_copy_follows_the_version(void **unused)
     for (int64_t i = 0; i < out_count(&s); i++)
         assert_near(again[i], -2 * y[i], 8, F32, "convolution after a write", i);
     backend->matmul.packed_free(&packed);
-    free(x), free(w), free(y), free(again);
+    operand_free(x), operand_free(w), operand_free(y), operand_free(again);
 }
 
 /* ---- pooling ---- */
@@ -317,7 +318,8 @@ static void pooling_case(const ConvolutionShape *s, PoolingKind kind, bool add)
     assert_all_near(y, want, size, out_count(s), "pooling");
     kernels->pooling_gradient(&two_threads, s, kind, dy, x, add, dx);
     assert_all_near(dx, want_dx, size, in_count(s), "pooling_gradient");
-    free(x), free(dx), free(dy), free(y), free(want), free(want_dx), free(size);
+    operand_free(x), operand_free(dx), operand_free(dy), operand_free(y), operand_free(want), operand_free(want_dx),
+        operand_free(size);
 }
 
 static void test_pooling(void **unused)
@@ -349,7 +351,7 @@ static void results_of(int threads, const ConvolutionShape *s, const Convolution
     kernels->convolution_weight_gradient(&exec, s, dy, x, false, r[2], r[3]);
     kernels->pooling(&exec, pool, POOL_MAX, x, r[4]);
     kernels->pooling_gradient(&exec, pool, POOL_MAX, pool_dy, x, false, r[5]);
-    free(x), free(w), free(dy), free(bias), free(pool_dy);
+    operand_free(x), operand_free(w), operand_free(dy), operand_free(bias), operand_free(pool_dy);
 }
 
 static void test_thread_count_changes_nothing(void **unused)
@@ -365,13 +367,13 @@ static void test_thread_count_changes_nothing(void **unused)
             float *results[3][RESULTS];
             for (int t = 0; t < 3; t++) {
                 for (int j = 0; j < RESULTS; j++)
-                    results[t][j] = calloc((size_t)sizes[j], sizeof(float));
+                    results[t][j] = operand_new((size_t)sizes[j] * sizeof(float));
                 results_of(t + 1, &s, &pool, results[t]);
                 for (int j = 0; j < RESULTS; j++)
                     assert_memory_equal(results[0][j], results[t][j], (size_t)sizes[j] * sizeof(float));
             }
             for (int j = 0; j < 3 * RESULTS; j++)
-                free(results[j / RESULTS][j % RESULTS]);
+                operand_free(results[j / RESULTS][j % RESULTS]);
         }
 }
 
@@ -380,22 +382,25 @@ static void test_zero_sizes(void **unused)
     (void)unused;
     ConvolutionShape s = shape_of(shapes[2], 3);
     s.batch = 0;
-    float w[8 * 32 * 9] = {0}, dw[8 * 32 * 9] = {0}, db[32] = {0};
+    enum { WEIGHTS = 8 * 32 * 9, BIASES = 32 };
+    float *w = operand_new(WEIGHTS * sizeof *w), *dw = operand_new(WEIGHTS * sizeof *dw);
+    float *db = operand_new(BIASES * sizeof *db);
     Weight weight = {w, 72, 0, NULL};
     kernels->convolution(&two_threads, &s, NULL, &weight, db, true, NULL);
     kernels->convolution_input_gradient(&two_threads, &s, NULL, &weight, false, NULL);
     kernels->pooling(&two_threads, &s, POOL_MAX, NULL, NULL);
     kernels->pooling_gradient(&two_threads, &s, POOL_MAX, NULL, NULL, false, NULL);
-    for (int i = 0; i < COUNT_OF(dw); i++)
+    for (int i = 0; i < WEIGHTS; i++)
         dw[i] = 5;
-    for (int i = 0; i < COUNT_OF(db); i++)
+    for (int i = 0; i < BIASES; i++)
         db[i] = 5;
     kernels->convolution_weight_gradient(&two_threads, &s, NULL, NULL, true, dw, db);
-    for (int i = 0; i < COUNT_OF(db); i++)
+    for (int i = 0; i < BIASES; i++)
         assert_true(dw[i] == 5 && db[i] == 5);
     kernels->convolution_weight_gradient(&two_threads, &s, NULL, NULL, false, dw, db);
-    for (int i = 0; i < COUNT_OF(dw); i++)
-        assert_true(dw[i] == 0 && (i >= COUNT_OF(db) || db[i] == 0));
+    for (int i = 0; i < WEIGHTS; i++)
+        assert_true(dw[i] == 0 && (i >= BIASES || db[i] == 0));
+    operand_free(w), operand_free(dw), operand_free(db);
 }
 
 static int run(void)

@@ -111,11 +111,11 @@ static void unary_layout(Trial *t, Shape s, Layout l)
 
 static void unary_special(Trial *t)
 {
-    static const float x[] = {NAN, INFINITY, -INFINITY, 0, 100, -100, 1e-41f};
-    float y[COUNT_OF(x)];
-    Rows in = {(void *)x, COUNT_OF(x), F32}, out = {y, COUNT_OF(x), F32};
+    static const float special[] = {NAN, INFINITY, -INFINITY, 0, 100, -100, 1e-41f};
+    float *x = operand_copy(special, sizeof special), *y = operand_new(sizeof special);
+    Rows in = {x, COUNT_OF(special), F32}, out = {y, COUNT_OF(special), F32};
     for (Unary f = 0; f < UNARY_COUNT; f++) {
-        t->backend->elementwise.unary(&t->exec, f, 1, COUNT_OF(x), in, out);
+        t->backend->elementwise.unary(&t->exec, f, 1, COUNT_OF(special), in, out);
         assert_true(isnan(y[0]));
         check_near(y[4], (float)functions[f].value(100), fabs(functions[f].value(100)) * 1e-6, "unary of 100", f, 4);
         bool defined = f != UNARY_LOGARITHM && f != UNARY_SQUARE_ROOT;
@@ -126,6 +126,7 @@ static void unary_special(Trial *t)
             check_near(y[6], log(1e-41f), 1e-5, "ln of a denormal", 0, 0);
         }
     }
+    operand_free(x), operand_free(y);
 }
 
 static void check_unary(Trial *t)
@@ -303,7 +304,7 @@ static void sum_rows_layout(Trial *t, Shape s, Layout l)
                 check_near(matrix_get(&sums, p, c), want, size * 1e-6, "sum_rows", p, c);
             }
         record_matrix(t, &sums);
-        free(scratch);
+        operand_free(scratch);
         matrix_free(&x), matrix_free(&sums), matrix_free(&before);
     }
 }
@@ -359,7 +360,7 @@ static void check_dot_columns(Trial *t)
 static void copy_rows(Trial *t, int64_t rows, size_t bytes, size_t gap, bool again)
 {
     size_t step = bytes + gap;
-    unsigned char *x = mem_new((size_t)rows * step + 1), *y = mem_new((size_t)rows * step + 1);
+    unsigned char *x = operand_new((size_t)rows * step + 1), *y = operand_new((size_t)rows * step + 1);
     for (size_t i = 0; i < (size_t)rows * step; i++)
         x[i] = (unsigned char)trial_random(t, 1, 256);
     t->backend->elementwise.copy(&t->exec, rows, bytes, x, again ? 0 : step, y, step);
@@ -369,7 +370,7 @@ static void copy_rows(Trial *t, int64_t rows, size_t bytes, size_t gap, bool aga
             assert_int_equal(y[(size_t)r * step + i], 0);
     }
     record_bytes(t, y, (size_t)rows * step + 1);
-    mem_free(x), mem_free(y);
+    operand_free(x), operand_free(y);
 }
 
 static void check_copy(Trial *t)
@@ -408,7 +409,7 @@ static void permute_one(Trial *t, const Permutation *p, size_t bytes)
         x_steps[a] = count;
         count *= p->shape[a];
     }
-    unsigned char *x = mem_new((size_t)count * bytes + 1), *y = mem_new((size_t)count * bytes + 1);
+    unsigned char *x = operand_new((size_t)count * bytes + 1), *y = operand_new((size_t)count * bytes + 1);
     for (size_t i = 0; i < (size_t)count * bytes; i++)
         x[i] = (unsigned char)trial_random(t, 0, 256);
     t->backend->elementwise.permute(&t->exec, p->rank, p->shape, p->order, bytes, x, y);
@@ -421,7 +422,7 @@ static void permute_one(Trial *t, const Permutation *p, size_t bytes)
         assert_memory_equal(y + (size_t)i * bytes, x + (size_t)from * bytes, bytes);
     }
     record_bytes(t, y, (size_t)count * bytes + 1);
-    mem_free(x), mem_free(y);
+    operand_free(x), operand_free(y);
 }
 
 static void check_permute(Trial *t)

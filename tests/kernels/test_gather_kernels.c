@@ -33,12 +33,12 @@ static Problem problem_new(Trial *t, const Choices *shape, Layout l, DType all, 
     const Choices *c = &p.choices;
     int64_t count = c->batch * c->count * c->heads;
     bool narrow = l.gap % 2 == 1;
-    p.index = mem_new((size_t)count * sizeof *p.index);
-    int32_t *halves = mem_new((size_t)count * sizeof *halves);
+    p.index = operand_new((size_t)count * sizeof *p.index);
+    int32_t *halves = operand_new((size_t)count * sizeof *halves);
     for (int64_t i = 0; i < count; i++)
         halves[i] = (int32_t)(p.index[i] = random_choice(t, c->rows));
     if (!narrow)
-        mem_free(halves);
+        operand_free(halves);
     p.choices.index = narrow ? (void *)halves : p.index;
     p.choices.type = narrow ? I32 : I64;
     p.all = matrix_random(t, c->batch * c->rows, c->heads * c->width, l.gap, all, -1, 1);
@@ -49,8 +49,8 @@ static Problem problem_new(Trial *t, const Choices *shape, Layout l, DType all, 
 static void problem_free(Problem *p)
 {
     if (p->choices.type == I32)
-        mem_free((void *)p->choices.index);
-    mem_free(p->index);
+        operand_free((void *)p->choices.index);
+    operand_free(p->index);
     matrix_free(&p->all), matrix_free(&p->chosen);
 }
 
@@ -124,7 +124,7 @@ static void scatter_layout(Trial *t, const Choices *shape, Layout l, bool mean)
     if (mean && c->width > 0)
         record_matrix(t, &factors);
     problem_free(&p), matrix_free(&before), matrix_free(&factors);
-    free(t->exec.scratch);
+    operand_free(t->exec.scratch);
 }
 
 static void every_problem(Trial *t, void (*body)(Trial *, const Choices *, Layout, bool))
@@ -157,25 +157,25 @@ CHECK_FAMILY(gather)
 
 static void scatter_into(const Backend *backend, int threads, const Choices *c, bool add, const float *x, float *y)
 {
-    Trial t = {.exec = {.threads = threads}};
+    Trial t = {.exec = {.threads = threads, .stream = backend->stream}};
     HeadRows from = {(void *)x, c->count * c->width, c->width, F32}, to = {y, c->rows * c->width, c->width, F32};
     void *scratch = scratch_new(&t, backend->gather.scatter_scratch(c));
     backend->gather.scatter(&t.exec, c, from, NULL, 0, add, to);
-    free(scratch);
+    operand_free(scratch);
 }
 
 static void a_large_table(void **state)
 {
     (void)state;
     enum { ROWS = 10000, COUNT = 37, WIDTH = 432, VALUES = ROWS * WIDTH, ODD = 3 };
-    float *x = mem_new(COUNT * WIDTH * sizeof *x);
-    int64_t index[COUNT];
+    float *x = operand_new(COUNT * WIDTH * sizeof *x);
+    int64_t *index = operand_new(COUNT * sizeof *index);
     for (int i = 0; i < COUNT * WIDTH; i++)
         x[i] = (float)(i % 1001);
     for (int i = 0; i < COUNT; i++)
         index[i] = i * 977 % ROWS / 7 * 7;
     Choices c = {.batch = 1, .rows = ROWS, .count = COUNT, .heads = 1, .width = WIDTH, .index = index, .type = I64};
-    float *got = aligned_alloc(64, VALUES * sizeof *got + 64), *want = mem_new(VALUES * sizeof *want);
+    float *got = operand_new(VALUES * sizeof *got + 64), *want = operand_new(VALUES * sizeof *want);
     for (Level level = {0}; next_level(&level);)
         for (int threads = 1; threads <= 2; threads++)
             for (int offset = 0; offset <= ODD; offset += ODD) { /* also where no row begins on a vector */
@@ -185,7 +185,7 @@ static void a_large_table(void **state)
                 scatter_into(level.backend, threads, &c, false, x, got + offset);
                 assert_memory_equal(got + offset, want, VALUES * sizeof *got);
             }
-    mem_free(x), mem_free(want), free(got);
+    operand_free(x), operand_free(index), operand_free(want), operand_free(got);
 }
 
 /* ---- What ends the program */

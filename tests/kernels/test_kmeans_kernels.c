@@ -13,7 +13,7 @@ typedef struct Tokens {
 static Tokens tokens_new(Trial *t, const KmeansShape *s)
 {
     Tokens k = {.x = matrix_random(t, s->batch * s->tokens, s->heads * s->width, 3, F32, -1, 1)};
-    k.nearest = mem_new((size_t)(s->batch * s->heads * s->tokens) * sizeof *k.nearest + 1);
+    k.nearest = operand_new((size_t)(s->batch * s->heads * s->tokens) * sizeof *k.nearest + 1);
     for (int64_t n = 0; n < s->batch * s->heads * s->tokens; n++)
         k.nearest[n] = (int32_t)trial_random(t, 0, (double)MAX(s->clusters - 1, 1));
     for (int64_t n = 0; n < k.x.count; n += 4)
@@ -29,7 +29,7 @@ static Tokens tokens_new(Trial *t, const KmeansShape *s)
 static void tokens_free(Tokens *k)
 {
     matrix_free(&k->x), matrix_free(&k->sums), matrix_free(&k->counts), matrix_free(&k->means);
-    mem_free(k->nearest);
+    operand_free(k->nearest);
 }
 
 static bool zeros(const Tokens *k, int64_t row, int64_t h, int64_t width)

@@ -144,7 +144,7 @@ enum { IGNORED = -100 };
 /* One row in four is ignored, and every row where there are no classes. */
 static int64_t *labels_new(Trial *t, Shape s)
 {
-    int64_t *labels = mem_new((size_t)s.rows * sizeof *labels + 8);
+    int64_t *labels = operand_new((size_t)s.rows * sizeof *labels + 8);
     for (int64_t r = 0; r < s.rows; r++) {
         int64_t label = (int64_t)trial_random(t, 0, (double)s.cols);
         labels[r] = s.cols == 0 || r % 4 == 1 ? IGNORED : label;
@@ -170,7 +170,7 @@ static void labelled_layout(Trial *t, Shape s, Layout l)
     }
     record_matrix(t, &lse), record_matrix(t, &losses);
     matrix_free(&x), matrix_free(&lse), matrix_free(&losses);
-    mem_free(labels);
+    operand_free(labels);
 }
 
 static void check_cross_entropy(Trial *t)
@@ -198,7 +198,7 @@ static void labelled_gradient_layout(Trial *t, Shape s, Layout l)
         }
     record_matrix(t, &dx);
     matrix_free(&x), matrix_free(&lse), matrix_free(&dlosses), matrix_free(&dx), matrix_free(&before);
-    mem_free(labels);
+    operand_free(labels);
 }
 
 static void check_cross_entropy_gradient(Trial *t)

@@ -77,7 +77,7 @@ static void linear_case(Sizes s, DType in, DType out, bool with_bias, bool param
     assert_padding_untouched(before, y, s.m, s.n);
     kernels->packed_free(&packed);
     assert_null(packed);
-    free(x.data), free(w.data), free(y.data), free(before.data), free(bias);
+    operand_free(x.data), operand_free(w.data), operand_free(y.data), operand_free(before.data), operand_free(bias);
 }
 
 static void test_linear(void **unused)
@@ -99,7 +99,7 @@ static void input_gradient_case(Sizes s, DType in, DType out, bool add)
                    dx, in == BF16 || out == BF16);
     assert_padding_untouched(before, dx, s.m, s.k);
     kernels->packed_free(&packed);
-    free(dy.data), free(w.data), free(dx.data), free(before.data);
+    operand_free(dy.data), operand_free(w.data), operand_free(dx.data), operand_free(before.data);
 }
 
 /* With as much scratch as the kernel says it needs, and not a byte more. */
@@ -107,9 +107,9 @@ static void weight_gradient(const Exec *given, Sizes s, Rows dy, Rows x, bool ad
 {
     Exec exec = *given;
     exec.scratch_bytes = kernels->linear_weight_gradient_scratch(s.m, s.n, s.k);
-    exec.scratch = aligned_alloc(64, (exec.scratch_bytes + 64) / 64 * 64);
+    exec.scratch = operand_new(exec.scratch_bytes);
     kernels->linear_weight_gradient(&exec, s.m, s.n, s.k, dy, x, add, dw);
-    free(exec.scratch);
+    operand_free(exec.scratch);
 }
 
 static void weight_gradient_case(Sizes s, DType dy_type, DType x_type, bool add)
@@ -119,7 +119,7 @@ static void weight_gradient_case(Sizes s, DType dy_type, DType x_type, bool add)
     weight_gradient(&two_threads, s, dy, x, add, dw.data);
     assert_product("linear_weight_gradient", (Sizes){s.n, s.k, s.m, 0}, dy, true, x, false, NULL, add ? &before : NULL,
                    dw, dy_type == BF16 || x_type == BF16);
-    free(dy.data), free(x.data), free(dw.data), free(before.data);
+    operand_free(dy.data), operand_free(x.data), operand_free(dw.data), operand_free(before.data);
 }
 
 static void test_gradients(void **unused)
@@ -174,7 +174,7 @@ static void batch_case(BatchCase c, DType in, DType out)
                        batch_item(b, b_step, i), c.b_transposed, NULL, c.add ? &was : NULL, batch_item(y, y_step, i),
                        in == BF16);
     }
-    free(a.data), free(b.data), free(y.data), free(before.data);
+    operand_free(a.data), operand_free(b.data), operand_free(y.data), operand_free(before.data);
 }
 
 static void test_batch(void **unused)
@@ -230,7 +230,7 @@ static void test_interleaved_heads(void **unused)
     for (int64_t h = 0; h < H; h++)
         assert_product("heads", (Sizes){N, N, D, 0}, batch_item(q, D, h), false, batch_item(k, D, h), true, NULL, NULL,
                        batch_item(scores, N * N, h), false);
-    free(q.data), free(k.data), free(scores.data);
+    operand_free(q.data), operand_free(k.data), operand_free(scores.data);
 }
 
 static void test_packed_copy_follows_the_version(void **unused)
@@ -256,7 +256,7 @@ static void test_packed_copy_follows_the_version(void **unused)
     kernels->linear_input_gradient(&two_threads, 70, 36, 36, x, &weight, false, y);
     assert_product("square by input", square, x, false, w, false, NULL, NULL, y, false);
     kernels->packed_free(&packed);
-    free(x.data), free(w.data), free(y.data);
+    operand_free(x.data), operand_free(w.data), operand_free(y.data);
 }
 
 static void same_bytes(DType type)
@@ -275,7 +275,7 @@ static void same_bytes(DType type)
             Exec exec = {.threads = threads, .stream = backend->stream};
             void **r = results[threads - 1];
             for (int j = 0; j < 3; j++)
-                r[j] = malloc(bytes[j]);
+                r[j] = operand_new(bytes[j]);
             kernels->linear(&exec, s.m, s.n, s.k, x, &weight, NULL, (Rows){r[0], s.n, type});
             kernels->linear_input_gradient(&exec, s.m, s.n, s.k, dy, &weight, false, (Rows){r[1], s.k, type});
             weight_gradient(&exec, s, dy, x, false, r[2]);
@@ -286,9 +286,9 @@ static void same_bytes(DType type)
                              (long long)s.n, (long long)s.k, threads);
         }
         for (int j = 0; j < 9; j++)
-            free(results[j / 3][j % 3]);
+            operand_free(results[j / 3][j % 3]);
         kernels->packed_free(&packed);
-        free(x.data), free(w.data), free(dy.data);
+        operand_free(x.data), operand_free(w.data), operand_free(dy.data);
     }
 }
 
@@ -303,7 +303,8 @@ static void test_thread_count_changes_nothing(void **unused)
 static void test_zero_sizes(void **unused)
 {
     (void)unused;
-    float x[6] = {1, 2, 3, 4, 5, 6}, y[6] = {9, 9, 9, 9, 9, 9}, bias[3] = {1, 2, 3};
+    float *x = operand_copy((const float[]){1, 2, 3, 4, 5, 6}, 6 * sizeof *x), *bias = x;
+    float *y = operand_copy((const float[]){9, 9, 9, 9, 9, 9}, 6 * sizeof *y);
     Rows a = {x, 3, F32}, c = {y, 3, F32};
     Weight w = {x, 3, 0, NULL};
     kernels->linear(&two_threads, 0, 3, 3, a, &w, bias, c);
@@ -320,6 +321,7 @@ static void test_zero_sizes(void **unused)
     kernels->linear_weight_gradient(&two_threads, 0, 3, 2, a, a, false, y);
     for (int i = 0; i < 6; i++)
         assert_true(y[i] == 0);
+    operand_free(x), operand_free(y);
 }
 
 static void test_cache_is_bounded(void **unused)
@@ -336,7 +338,7 @@ static void test_cache_is_bounded(void **unused)
     Rows in = {x, 16, F32}, out = {y, 16, F32};
     assert_product("a plan that had left", (Sizes){1, 16, 16, 0}, in, false, in, true, NULL, NULL, out, false);
     kernels->packed_free(&packed);
-    free(x), free(y);
+    operand_free(x), operand_free(y);
 }
 
 static int run(void)

@@ -140,7 +140,7 @@ static void gradient_parts(Trial *t, Shape s, Layout l, bool with_gamma, bool af
     if (with_dx)
         check_last_row_is_first(&g.dx);
     record_matrix(t, &g.dx), record_matrix(t, &g.dgamma), record_matrix(t, &g.dbeta);
-    free(scratch);
+    operand_free(scratch);
     Matrix *all[] = {&g.dy,        &g.x,      &g.gamma,         &g.mean,  &g.rstd,        &g.dx,
                      &g.dx_before, &g.dgamma, &g.dgamma_before, &g.dbeta, &g.dbeta_before};
     for (int i = 0; i < COUNT_OF(all); i++)

@@ -15,8 +15,10 @@ static void adamw_count(Trial *t, int64_t n, const StepScalars *step, float scal
     if (n > 1)
         matrix_set(&g, 0, 1, 0), matrix_set(&m, 0, 1, 0), matrix_set(&v, 0, 1, 0); /* nothing but decay */
     Matrix p0 = matrix_copy(&p), m0 = matrix_copy(&m), v0 = matrix_copy(&v);
-    t->backend->optimizer.adamw(&t->exec, n, step, &scale, beta1, beta2, eps, decay, coupled, p.rows.data, g.rows.data,
-                                m.rows.data, v.rows.data);
+    StepScalars *scalars = operand_copy(step, sizeof *step);
+    float *factor = operand_copy(&scale, sizeof scale);
+    t->backend->optimizer.adamw(&t->exec, n, scalars, factor, beta1, beta2, eps, decay, coupled, p.rows.data,
+                                g.rows.data, m.rows.data, v.rows.data);
     for (int64_t i = 0; i < checked_rows(t, n); i++) {
         double gradient = item(&g, i) * scale + (coupled ? (double)decay * item(&p0, i) : 0);
         double mean = beta1 * item(&m0, i) + (1.0 - beta1) * gradient;
@@ -31,6 +33,7 @@ static void adamw_count(Trial *t, int64_t n, const StepScalars *step, float scal
     record_matrix(t, &p), record_matrix(t, &m), record_matrix(t, &v);
     matrix_free(&p), matrix_free(&g), matrix_free(&m), matrix_free(&v);
     matrix_free(&p0), matrix_free(&m0), matrix_free(&v0);
+    operand_free(scalars), operand_free(factor);
 }
 
 static void check_adamw(Trial *t)
@@ -50,7 +53,9 @@ static void sgd_count(Trial *t, int64_t n, bool nesterov, bool first)
     const float momentum = 0.9f, decay = 0.01f, scale = 0.5f;
     Matrix p = matrix_random(t, 1, n, 1, F32, -1, 1), g = matrix_random(t, 1, n, 0, F32, -1, 1);
     Matrix b = matrix_random(t, 1, n, 1, F32, -1, 1), p0 = matrix_copy(&p), b0 = matrix_copy(&b);
-    t->backend->optimizer.sgd(&t->exec, n, &step, &scale, momentum, nesterov, decay, first, p.rows.data, g.rows.data,
+    StepScalars *scalars = operand_copy(&step, sizeof step);
+    float *factor = operand_copy(&scale, sizeof scale);
+    t->backend->optimizer.sgd(&t->exec, n, scalars, factor, momentum, nesterov, decay, first, p.rows.data, g.rows.data,
                               b.rows.data);
     for (int64_t i = 0; i < checked_rows(t, n); i++) {
         double gradient = item(&g, i) * scale + (double)decay * item(&p0, i);
@@ -61,6 +66,7 @@ static void sgd_count(Trial *t, int64_t n, bool nesterov, bool first)
     }
     record_matrix(t, &p), record_matrix(t, &b);
     matrix_free(&p), matrix_free(&g), matrix_free(&b), matrix_free(&p0), matrix_free(&b0);
+    operand_free(scalars), operand_free(factor);
 }
 
 static void check_sgd(Trial *t)
@@ -75,15 +81,15 @@ static void check_sum_of_squares(Trial *t)
     static const int64_t sizes[] = {0, 1, 15, 33, 1000, 100003, 1500000};
     for (int i = 0; i < COUNT_OF(sizes); i++) {
         Matrix x = matrix_random(t, 1, sizes[i], 0, F32, -1, 1);
-        double got = NAN, twice = 2, want = 0;
-        t->backend->optimizer.sum_of_squares(&t->exec, sizes[i], x.rows.data, false, &got);
-        t->backend->optimizer.sum_of_squares(&t->exec, sizes[i], x.rows.data, true, &twice);
+        double *sums = operand_copy((const double[]){NAN, 2}, 2 * sizeof *sums), want = 0;
+        t->backend->optimizer.sum_of_squares(&t->exec, sizes[i], x.rows.data, false, &sums[0]);
+        t->backend->optimizer.sum_of_squares(&t->exec, sizes[i], x.rows.data, true, &sums[1]);
         for (int64_t c = 0; c < sizes[i]; c++)
             want += matrix_get(&x, 0, c) * matrix_get(&x, 0, c);
-        check_near(got, want, 1e-12 * want, "sum_of_squares", 0, sizes[i]);
-        check_near(twice, 2 + want, 1e-12 * (2 + want), "sum_of_squares, added", 0, sizes[i]);
-        record_bytes(t, &got, sizeof got);
-        matrix_free(&x);
+        check_near(sums[0], want, 1e-12 * want, "sum_of_squares", 0, sizes[i]);
+        check_near(sums[1], 2 + want, 1e-12 * (2 + want), "sum_of_squares, added", 0, sizes[i]);
+        record_bytes(t, sums, 2 * sizeof *sums);
+        matrix_free(&x), operand_free(sums);
     }
 }
 
@@ -91,10 +97,12 @@ static void check_clip_scale(Trial *t)
 {
     static const double squares[] = {0, 1e-20, 4, 1e30};
     for (int i = 0; i < COUNT_OF(squares); i++) {
-        float scale = NAN;
-        t->backend->optimizer.clip_scale(&t->exec, 1.5, &squares[i], &scale);
-        check_near((double)scale, fmin(1, 1.5 / (sqrt(squares[i]) + 1e-6)), 1e-7, "clip_scale", 0, i);
-        record_bytes(t, &scale, sizeof scale);
+        double *sum = operand_copy(&squares[i], sizeof squares[i]);
+        float *scale = operand_new(sizeof *scale);
+        t->backend->optimizer.clip_scale(&t->exec, 1.5, sum, scale);
+        check_near((double)*scale, fmin(1, 1.5 / (sqrt(squares[i]) + 1e-6)), 1e-7, "clip_scale", 0, i);
+        record_bytes(t, scale, sizeof *scale);
+        operand_free(sum), operand_free(scale);
     }
 }
 

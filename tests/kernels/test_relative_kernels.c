@@ -36,7 +36,7 @@ static Problem problem_new(Trial *t, const RelativeShape *s)
 static void problem_free(Trial *t, Problem *p)
 {
     matrix_free(&p->x), matrix_free(&p->scores), matrix_free(&p->table);
-    free(t->exec.scratch);
+    operand_free(t->exec.scratch);
 }
 
 static double x_of(const Problem *p, int64_t b, int64_t i, int64_t h, int64_t c)
@@ -156,6 +156,7 @@ typedef struct Operands {
     RelativeAttention a;
     Matrix q, k, v, d_o, o, dq, dk, dv, tables[2], dtables[2];
     uint8_t *keep;
+    int32_t *lengths;
 } Operands;
 
 static HeadRows head_rows(const Matrix *x, int64_t tokens)
@@ -181,7 +182,8 @@ static Operands operands_new(Trial *t, const Pass *c)
         p.dtables[i] = matrix_random(t, 2 * MAX(clips[i], 0) + 1, widths[i], 0, F32, -1, 1);
     }
     bool per_query = c->keep == 'q';
-    p.keep = mem_new((size_t)(sources * (per_query ? c->queries : 1)) + 1);
+    p.lengths = operand_copy(pass_lengths, sizeof pass_lengths);
+    p.keep = operand_new((size_t)(sources * (per_query ? c->queries : 1)) + 1);
     for (int64_t n = 0; n < sources * (per_query ? c->queries : 1); n++)
         p.keep[n] = trial_random(t, 0, 1) < 0.7 && !(per_query && n / c->keys % 5 == 1);
     p.a = (RelativeAttention){.shape = {.batch = c->batch,
@@ -197,7 +199,7 @@ static Operands operands_new(Trial *t, const Pass *c)
                                         .causal_offset = c->keys - c->queries,
                                         .left = c->window ? 10 : -1,
                                         .right = c->window ? 4 : -1,
-                                        .key_lengths = c->lengths ? pass_lengths : NULL,
+                                        .key_lengths = c->lengths ? p.lengths : NULL,
                                         .blocked = c->blocked,
                                         .empty_row = c->empty_row},
                               .key_table = c->key_clip < 0 ? NULL : p.tables[0].rows.data,
@@ -220,7 +222,8 @@ static void operands_free(Operands *p)
                      &p->dk, &p->dv, &p->tables[0], &p->tables[1], &p->dtables[0], &p->dtables[1]};
     for (int i = 0; i < COUNT_OF(all); i++)
         matrix_free(all[i]);
-    mem_free(p->keep);
+    operand_free(p->keep);
+    operand_free(p->lengths);
 }
 
 static bool pass_sees(const Operands *p, int64_t b, int64_t i, int64_t j)
@@ -355,10 +358,10 @@ static void pass_of(Trial *t, const Pass *c)
         e = expected_sums(&p);
     scratch_new(t, kernels->forward_scratch(&t->exec, &p.a));
     kernels->forward(&t->exec, &p.a, q, k, v, head_rows(&p.o, c->queries));
-    free(t->exec.scratch);
+    operand_free(t->exec.scratch);
     scratch_new(t, kernels->backward_scratch(&t->exec, &p.a));
     kernels->backward(&t->exec, &p.a, &g);
-    free(t->exec.scratch);
+    operand_free(t->exec.scratch);
     check_matrix(t, &p.o, e.o, 2e-5, "o");
     check_matrix(t, &p.dq, e.dq, 5e-5, "dq");
     check_matrix(t, &p.dk, e.dk, 5e-5, "dk");

@@ -5,7 +5,8 @@ static const float slow_and_fast[] = {1, 0.3f, 0.09f, 0.027f, 1e-4f, 2, 3, 5};
 static void table_of(Trial *t, int64_t rows, int64_t half)
 {
     Matrix table = matrix_new(rows, 2 * half, 0, F32);
-    t->backend->rotary.table(&t->exec, rows, half, slow_and_fast, table.rows.data);
+    float *frequencies = operand_copy(slow_and_fast, sizeof slow_and_fast);
+    t->backend->rotary.table(&t->exec, rows, half, frequencies, table.rows.data);
     for (int64_t p = 0; p < checked_rows(t, rows); p++)
         for (int64_t i = 0; i < half; i++) {
             double angle = (double)p * (double)slow_and_fast[i];
@@ -13,7 +14,7 @@ static void table_of(Trial *t, int64_t rows, int64_t half)
             check_near(matrix_get(&table, p, half + i), cos(angle), 1e-7, "cosine", p, i);
         }
     record_matrix(t, &table);
-    matrix_free(&table);
+    matrix_free(&table), operand_free(frequencies);
 }
 
 static void check_table(Trial *t)
@@ -57,8 +58,9 @@ static void rotate_layout(Trial *t, RotaryShape s, Layout l)
 
 static void check_rotate(Trial *t)
 {
-    int32_t positions[3 * 5 * 4];
-    for (int i = 0; i < COUNT_OF(positions); i++)
+    enum { COUNT = 3 * 5 * 4 };
+    int32_t *positions = operand_new(COUNT * sizeof *positions);
+    for (int i = 0; i < COUNT; i++)
         positions[i] = i * 7 % POSITIONS;
     const RotaryShape shapes[] = {
         {.batch = 3, .tokens = 5, .heads = 4, .width = 6, .half = 3},
@@ -81,6 +83,7 @@ static void check_rotate(Trial *t)
     for (int s = 0; s < COUNT_OF(shapes); s++)
         for (int l = 0; l < COUNT_OF(check_layouts); l++)
             rotate_layout(t, shapes[s], check_layouts[l]);
+    operand_free(positions);
 }
 
 static void beyond_the_table(Trial *t)

@@ -24,7 +24,7 @@ static void largest_layout(Trial *t, Shape s, Layout l)
     for (int64_t r = 0; r < s.rows; r++)
         for (int64_t c = 0; c < s.cols; c++)
             matrix_set(&x, r, c, r == 1 ? (double)NAN : coarse(t));
-    int32_t *index = mem_new((size_t)s.rows * sizeof *index + 8);
+    int32_t *index = operand_new((size_t)s.rows * sizeof *index + 8);
     t->backend->select.largest(&t->exec, s.rows, s.cols, x.rows, index);
     for (int64_t r = 0; r < checked_rows(t, s.rows); r++) {
         int64_t want = 0;
@@ -34,7 +34,7 @@ static void largest_layout(Trial *t, Shape s, Layout l)
         assert_int_equal(index[r], want);
     }
     record_bytes(t, index, (size_t)s.rows * sizeof *index);
-    matrix_free(&x), mem_free(index);
+    matrix_free(&x), operand_free(index);
 }
 
 static void check_largest(Trial *t)
@@ -95,8 +95,8 @@ static void check_column(const TopRows *s, const float *scores, const int32_t *i
 static void top_rows_of(Trial *t, const TopRows *s, Scores kind)
 {
     int64_t count = s->batch * s->heads * s->rows * s->cols, indices = s->batch * s->cols * s->count * s->heads;
-    float *scores = mem_new((size_t)count * sizeof *scores + 8);
-    int32_t *index = mem_new((size_t)indices * sizeof *index + 8);
+    float *scores = operand_new((size_t)count * sizeof *scores + 8);
+    int32_t *index = operand_new((size_t)indices * sizeof *index + 8);
     for (int64_t i = 0; i < count; i++)
         scores[i] = score(t, kind, i / s->cols % s->rows);
     scratch_new(t, t->backend->select.top_rows_scratch(&t->exec, s));
@@ -106,7 +106,7 @@ static void top_rows_of(Trial *t, const TopRows *s, Scores kind)
         check_column(s, scores + table * s->rows * s->cols + k, index + (b * s->cols + k) * s->count * s->heads + h);
     }
     record_bytes(t, index, (size_t)indices * sizeof *index);
-    mem_free(scores), mem_free(index), free(t->exec.scratch);
+    operand_free(scores), operand_free(index), operand_free(t->exec.scratch);
 }
 
 static void check_top_rows(Trial *t)

@@ -3,7 +3,7 @@
 static void nonzero_of(Trial *t, int64_t batch, int64_t tokens, int64_t heads, int64_t width, DType type)
 {
     Matrix x = matrix_random(t, batch * tokens, heads * width, 3, type, -1, 1);
-    uint8_t *seen = mem_new((size_t)(batch * tokens * heads) + 1);
+    uint8_t *seen = operand_new((size_t)(batch * tokens * heads) + 1);
     for (int64_t n = 0; n < batch * tokens * heads; n += 3)
         for (int64_t c = 0; c < width; c++) /* zeros, or zeros but for the last value */
             matrix_set(&x, n / heads, n % heads * width + c, c == width - 1 && n % 2 ? 1e-30 : -0.0);
@@ -18,7 +18,7 @@ static void nonzero_of(Trial *t, int64_t batch, int64_t tokens, int64_t heads, i
     }
     record_bytes(t, seen, (size_t)(batch * tokens * heads));
     matrix_free(&x);
-    mem_free(seen);
+    operand_free(seen);
 }
 
 static void check_nonzero(Trial *t)
@@ -40,7 +40,7 @@ typedef struct Members {
 
 static int32_t *drawn_members(Trial *t, int64_t count, int64_t tokens)
 {
-    int32_t *index = mem_new((size_t)count * sizeof *index + 1);
+    int32_t *index = operand_new((size_t)count * sizeof *index + 1);
     for (int64_t n = 0; n < count; n++)
         index[n] = (int32_t)trial_random(t, 0, (double)tokens);
     return index;
@@ -48,7 +48,7 @@ static int32_t *drawn_members(Trial *t, int64_t count, int64_t tokens)
 
 static uint8_t *drawn_marks(Trial *t, int64_t count)
 {
-    uint8_t *marks = mem_new((size_t)count + 1);
+    uint8_t *marks = operand_new((size_t)count + 1);
     for (int64_t n = 0; n < count; n++)
         marks[n] = trial_random(t, 0, 1) < 0.7;
     return marks;
@@ -66,10 +66,10 @@ static Members members_new(Trial *t, RoutedSight s)
 
 static void members_free(Members *m)
 {
-    mem_free(m->query_index);
-    mem_free(m->key_index);
-    mem_free(m->query_real);
-    mem_free(m->key_real);
+    operand_free(m->query_index);
+    operand_free(m->key_index);
+    operand_free(m->query_real);
+    operand_free(m->key_real);
 }
 
 static int64_t index_of(const RoutedSight *s, const int32_t *index, int64_t size, int64_t group, int64_t head,
@@ -90,8 +90,8 @@ static void routed_of(Trial *t, RoutedSight shape, int how)
     s.causal = how & 8;
     s.self = how & 16;
     int64_t columns = s.memory + s.keys, count = s.batch * s.clusters * s.heads * s.queries * columns;
-    uint8_t *seen = mem_new((size_t)count + 1);
-    float *bias = mem_new((size_t)count * sizeof *bias + 1);
+    uint8_t *seen = operand_new((size_t)count + 1);
+    float *bias = operand_new((size_t)count * sizeof *bias + 1);
     t->backend->sight.routed(&t->exec, &s, seen);
     t->backend->sight.routed_self(&t->exec, &s, -5e4f, bias);
     for (int64_t n = 0; n < checked_rows(t, count); n++) {
@@ -111,8 +111,8 @@ static void routed_of(Trial *t, RoutedSight shape, int how)
     record_bytes(t, seen, (size_t)count);
     record_bytes(t, bias, (size_t)count * sizeof *bias);
     members_free(&m);
-    mem_free(seen);
-    mem_free(bias);
+    operand_free(seen);
+    operand_free(bias);
 }
 
 static void check_routed(Trial *t)

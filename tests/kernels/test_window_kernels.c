@@ -75,7 +75,8 @@ static void sight_of(Trial *t, const WindowShape *s, bool padding)
 {
     int64_t tokens = s->blocks * s->block, window = window_of(s), rows = padding ? s->block : 1;
     int64_t blocks = padding ? s->batch * s->blocks : s->blocks;
-    uint8_t *real = mem_new((size_t)(s->batch * tokens) + 1), *seen = mem_new((size_t)(blocks * rows * window) + 1);
+    uint8_t *real = operand_new((size_t)(s->batch * tokens) + 1),
+            *seen = operand_new((size_t)(blocks * rows * window) + 1);
     for (int64_t n = 0; n < s->batch * tokens; n++)
         real[n] = trial_random(t, 0, 1) < 0.7;
     t->backend->windows.sight(&t->exec, s, padding ? real : NULL, seen);
@@ -88,8 +89,8 @@ static void sight_of(Trial *t, const WindowShape *s, bool padding)
         assert_int_equal(seen[n], want);
     }
     record_bytes(t, seen, (size_t)(blocks * rows * window));
-    mem_free(real);
-    mem_free(seen);
+    operand_free(real);
+    operand_free(seen);
 }
 
 static void check_sight(Trial *t)

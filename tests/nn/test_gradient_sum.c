@@ -27,7 +27,7 @@ static void check_flags(Problem *p, const Transformer *m, const Extra *x, int ra
     p->touched[rank][0] = m->norm.weight->param->touched;
     p->touched[rank][1] = x->some->param->touched;
     p->touched[rank][2] = x->never->param->touched;
-    p->some[rank] = *(float *)x->some->gradient->data;
+    param_read(m->params, x->some->gradient, &p->some[rank]);
 }
 
 static void train(Comm *c, void *user)
@@ -66,7 +66,8 @@ static void train(Comm *c, void *user)
     }
     check_flags(p, &m, &extra, rank);
     p->count = params_find(m.params, "some")->offset;
-    p->gradients[rank] = mem_copy(params_flat_gradients(m.params), (size_t)p->count * sizeof(float));
+    p->gradients[rank] = mem_new((size_t)p->count * sizeof(float));
+    params_download(m.params, p->gradients[rank], params_flat_gradients(m.params), (size_t)p->count * sizeof(float));
     region_close(t, before);
     gradient_sum_free(g);
     tape_free(t);

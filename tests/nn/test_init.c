@@ -1,5 +1,6 @@
 /* First values by a function: what must hold of them whatever is drawn. */
 #include "common/nn/init.h"
+#include "support/param_values.h"
 #include "support/tape_test.h"
 
 #include <math.h>
@@ -15,7 +16,7 @@ static Filled filled(InitFunction *function, Shape shape)
     Tensor *x = params_add_buffer(f.params, "x", shape, INIT_ZEROS);
     params_init_function(f.params, x, function);
     params_allocate(f.params, true, 1, test_backend());
-    f.x = x->data;
+    f.x = param_values(f.params, x);
     return f;
 }
 

@@ -1,6 +1,7 @@
 /* Named parameters: their names, their first values, and how they come out of files. */
 #include "common/nn/layers.h"
 #include "run_floor/scratch.h"
+#include "support/param_values.h"
 #include "support/tape_test.h"
 
 #include <math.h>
@@ -63,10 +64,11 @@ static void torch_linear_begins_within_its_bound(void **state)
     static const char *const names[] = {"fc.weight", "fc.bias"};
     for (int i = 0; i < COUNT_OF(names); i++) {
         const Tensor *x = &params_find(p, names[i])->value;
+        const float *values = param_values(p, x);
         float most = 0, least = 0;
         for (int64_t k = 0; k < tensor_count(x); k++) {
-            most = fmaxf(most, ((float *)x->data)[k]);
-            least = fminf(least, ((float *)x->data)[k]);
+            most = fmaxf(most, values[k]);
+            least = fminf(least, values[k]);
         }
         assert_true(most <= 0.25f && most > 0.24f && least >= -0.25f && least < -0.24f);
     }
@@ -108,10 +110,15 @@ static Params *three_weights(bool reversed, uint32_t seed, const char *extra)
     return p;
 }
 
+static const void *values_of(Params *p, const char *name)
+{
+    return param_values(p, &params_find(p, name)->value);
+}
+
 static void assert_same_values(Params *a, Params *b, const char *name, bool same)
 {
-    const Tensor *x = &params_find(a, name)->value, *y = &params_find(b, name)->value;
-    assert_int_equal(memcmp(x->data, y->data, (size_t)tensor_count(x) * sizeof(float)) == 0, same);
+    size_t bytes = (size_t)tensor_count(&params_find(a, name)->value) * sizeof(float);
+    assert_int_equal(memcmp(values_of(a, name), values_of(b, name), bytes) == 0, same);
 }
 
 static void first_values_depend_on_seed_and_name_alone(void **state)
@@ -124,18 +131,18 @@ static void first_values_depend_on_seed_and_name_alone(void **state)
         assert_same_values(p, reversed, names[i], true);
         assert_same_values(p, other, names[i], false);
     }
-    assert_memory_not_equal(params_find(p, "one")->value.data, params_find(p, "three")->value.data, 40000);
+    assert_memory_not_equal(values_of(p, "one"), values_of(p, "three"), 40000);
     params_free(p);
     params_free(reversed);
     params_free(other);
 }
 
-static void moments(const Tensor *x, double *mean, double *deviation, double *largest)
+static void moments(Params *p, const char *name, double *mean, double *deviation, double *largest)
 {
-    const float *values = x->data;
+    const float *values = values_of(p, name);
     double sum = 0, squares = 0;
     *largest = 0;
-    int64_t count = tensor_count(x);
+    int64_t count = tensor_count(&params_find(p, name)->value);
     for (int64_t i = 0; i < count; i++) {
         sum += (double)values[i];
         squares += (double)values[i] * (double)values[i];
@@ -150,10 +157,10 @@ static void first_values_are_distributed_as_asked(void **state)
     (void)state;
     Params *p = three_weights(false, 1, NULL);
     double mean, deviation, largest;
-    moments(&params_find(p, "one")->value, &mean, &deviation, &largest); /* normal, 0.02, 10,000 draws */
+    moments(p, "one", &mean, &deviation, &largest); /* normal, 0.02, 10,000 draws */
     assert_true(fabs(mean) < 4 * 0.02 / 100 && fabs(deviation / 0.02 - 1) < 0.03);
     assert_true(largest > 3 * 0.02 && largest < 6 * 0.02);
-    moments(&params_find(p, "two")->value, &mean, &deviation, &largest); /* uniform, +-0.02 */
+    moments(p, "two", &mean, &deviation, &largest); /* uniform, +-0.02 */
     assert_true(fabs(mean) < 4 * 0.0116 / 100 && fabs(deviation / (0.02 / sqrt(3.0)) - 1) < 0.03);
     assert_true(largest <= 0.02 && largest > 0.0199);
     params_free(p);
@@ -163,12 +170,12 @@ static void first_values_are_distributed_as_asked(void **state)
     layer_norm_new(p, "norm", 5, 1e-6f);
     linear_new(p, "linear", 3, 4, true, (Init){INIT_NORMAL, 1});
     params_allocate(p, true, 1, test_backend());
-    moments(&params_find(p, "conv.weight")->value, &mean, &deviation, &largest);
+    moments(p, "conv.weight", &mean, &deviation, &largest);
     assert_true(largest <= 1 / sqrt(50.0) && largest > 0.95 / sqrt(50.0));
     static const float ones[] = {1, 1, 1, 1, 1}, zeros[5] = {0};
-    assert_memory_equal(params_find(p, "norm.weight")->value.data, ones, sizeof ones);
-    assert_memory_equal(params_find(p, "norm.bias")->value.data, zeros, sizeof zeros);
-    assert_memory_equal(params_find(p, "linear.bias")->value.data, zeros, 4 * sizeof(float));
+    assert_memory_equal(values_of(p, "norm.weight"), ones, sizeof ones);
+    assert_memory_equal(values_of(p, "norm.bias"), zeros, sizeof zeros);
+    assert_memory_equal(values_of(p, "linear.bias"), zeros, 4 * sizeof(float));
     params_free(p);
 }
 
@@ -213,9 +220,9 @@ static void saved_free(Saved *s)
     tensor_file_close(s->file);
 }
 
-static const float *values_of(const Saved *s, const char *name)
+static float first_of(const Saved *s, const char *name)
 {
-    return params_find(s->params, name)->value.data;
+    return *(const float *)values_of(s->params, name);
 }
 
 static void what_does_not_fit_is_listed(void **state)
@@ -229,7 +236,7 @@ static void what_does_not_fit_is_listed(void **state)
     for (int i = 0; i < COUNT_OF(words); i++)
         if (!strstr(e.text, words[i]))
             fail_msg("\"%s\" does not say \"%s\"", e.text, words[i]);
-    assert_true(values_of(&s, "w")[0] == 0); /* nothing was changed */
+    assert_true(first_of(&s, "w") == 0); /* nothing was changed */
     load_report_free(&r);
 
     uint64_t version = params_find(s.params, "w")->state.version;
@@ -240,9 +247,9 @@ static void what_does_not_fit_is_listed(void **state)
     assert_int_equal(r.unused_count, 1);
     assert_string_equal(r.missing.text, "extra");
     assert_string_equal(r.unused.text, "step");
-    assert_memory_equal(values_of(&s, "w"), stored, sizeof stored);
-    assert_memory_equal(values_of(&s, "b"), stored, 3 * sizeof(float));
-    assert_true(values_of(&s, "extra")[0] == 1 && values_of(&s, "head.weight")[0] == 0);
+    assert_memory_equal(values_of(s.params, "w"), stored, sizeof stored);
+    assert_memory_equal(values_of(s.params, "b"), stored, 3 * sizeof(float));
+    assert_true(first_of(&s, "extra") == 1 && first_of(&s, "head.weight") == 0);
     assert_true(params_find(s.params, "w")->state.version > version); /* packed copies are stale */
     load_report_free(&r);
     saved_free(&s);
@@ -259,7 +266,7 @@ static void a_skipped_head_keeps_its_values(void **state)
     assert_true(params_load(s.params, s.file, &(LoadOptions){.skip = "head."}, &r, &e));
     assert_int_equal(r.misshaped_count, 0);
     assert_string_equal(r.unused.text, "step");
-    assert_true(values_of(&s, "head.weight")[0] == 0);
+    assert_true(first_of(&s, "head.weight") == 0);
     load_report_free(&r);
     saved_free(&s);
 }
@@ -308,7 +315,7 @@ static void a_shape_can_be_adapted(void **state)
     assert_true(params_load(s.params, s.file, &(LoadOptions){.adapt = a_row_more}, &r, NULL));
     assert_int_equal(r.loaded, 3);
     assert_int_equal(r.misshaped_count, 0);
-    assert_memory_equal(values_of(&s, "head.weight"), ((const float[]){1, 2, 3, 4, 9, 9}), 6 * sizeof(float));
+    assert_memory_equal(values_of(s.params, "head.weight"), ((const float[]){1, 2, 3, 4, 9, 9}), 6 * sizeof(float));
     load_report_free(&r);
     saved_free(&s);
 }
@@ -371,15 +378,18 @@ static Tf tf_new(uint32_t seed)
     return m;
 }
 
-static TensorFile *tf_written(const Tf *m, const char *folder, float again)
+/* The file of m, which has the table once more, its second number plus `more`. */
+static TensorFile *tf_written(const Tf *m, const char *folder, float more)
 {
     char *path = path_join(folder, "tf.safetensors");
     Error e;
     int count;
     TensorToWrite *all = params_to_write(m->params, &count);
     all = mem_resize(all, (size_t)(count + 1) * sizeof *all);
-    const float values[] = {((float *)m->table->data)[0], again};
-    all[count++] = (TensorToWrite){"body/again", F32, 1, {2}, values};
+    float again[2];
+    param_read(m->params, m->table, again);
+    again[1] += more;
+    all[count++] = (TensorToWrite){"body/again", F32, 1, {2}, again};
     assert_true(safetensors_write(path, all, count, NULL, 0, &e));
     TensorFile *file = tensor_file_open(path, &e);
     assert_non_null(file);
@@ -392,13 +402,13 @@ static void first_values_by_function_and_by_copy(void **state)
 {
     (void)state;
     Tf m = tf_new(1);
-    const float *stack = m.stack->data;
+    const float *stack = param_values(m.params, m.stack);
     for (int i = 0; i < 12; i++)
         assert_true(stack[i] >= 3 && stack[i] < 4);
-    assert_memory_equal(m.copy->data, stack, 12 * sizeof(float));
+    assert_memory_equal(param_values(m.params, m.copy), stack, 12 * sizeof(float));
     assert_int_equal(params_elements(m.params), 6 + 12 + 2 + 1);
     assert_int_equal((uintptr_t)m.copy->data % 64, 0); /* behind a buffer of one byte */
-    assert_int_equal(*(uint8_t *)m.flag->data, 1);
+    assert_int_equal(*(const uint8_t *)param_values(m.params, m.flag), 1);
     params_free(m.params);
 }
 
@@ -407,19 +417,21 @@ static void files_have_the_stored_form(void **state)
     Tf m = tf_new(1), other = tf_new(2);
     Error e;
     LoadReport r;
-    TensorFile *file = tf_written(&m, *state, ((float *)m.table->data)[1]);
+    TensorFile *file = tf_written(&m, *state, 0);
     const FileTensor *x = tensor_file_find(file, "body/dense/kernel");
     float kernel[6];
+    const float *ours = param_values(m.params, m.kernel);
     assert_true(x && x->rank == 2 && x->shape[0] == 2 && x->shape[1] == 3);
     assert_true(tensor_file_read(file, x, F32, kernel, &e));
     for (int in = 0; in < 2; in++)
         for (int out = 0; out < 3; out++)
-            assert_true(kernel[in * 3 + out] == ((float *)m.kernel->data)[out * 2 + in]);
+            assert_true(kernel[in * 3 + out] == ours[out * 2 + in]);
     assert_true(params_load(other.params, file, &(LoadOptions){.strict = true}, &r, &e));
     assert_int_equal(r.loaded, params_count(m.params));
     for (int i = 0; i < params_count(m.params); i++) {
         const Tensor *a = &params_at(m.params, i)->value, *b = &params_at(other.params, i)->value;
-        assert_memory_equal(a->data, b->data, (size_t)tensor_count(a) * dtype_bytes(a->type));
+        assert_memory_equal(param_values(m.params, a), param_values(other.params, b),
+                            (size_t)tensor_count(a) * dtype_bytes(a->type));
     }
     load_report_free(&r);
     tensor_file_close(file);
@@ -432,10 +444,10 @@ static void a_file_that_contradicts_itself_is_refused(void **state)
     Tf m = tf_new(1), other = tf_new(2);
     Error e;
     LoadReport r;
-    TensorFile *file = tf_written(&m, *state, ((float *)m.table->data)[1] + 1);
+    TensorFile *file = tf_written(&m, *state, 1);
     assert_false(params_load(other.params, file, &(LoadOptions){0}, &r, &e));
     assert_non_null(strstr(e.text, "body/table and body/again are one tensor in this model"));
-    assert_int_equal(*(uint8_t *)other.flag->data, 2); /* nothing was changed */
+    assert_int_equal(*(const uint8_t *)param_values(other.params, other.flag), 2); /* nothing was changed */
     assert_ptr_equal(&params_find(m.params, "body/again")->value, m.table);
     load_report_free(&r);
     tensor_file_close(file);
@@ -456,7 +468,7 @@ static void an_alias_is_enough(void **state)
     assert_true(params_load(m.params, file, &(LoadOptions){0}, &r, &e));
     assert_int_equal(r.loaded, 1);
     assert_int_equal(r.unused_count, 0);
-    assert_memory_equal(m.table->data, values, sizeof values);
+    assert_memory_equal(param_values(m.params, m.table), values, sizeof values);
     load_report_free(&r);
     tensor_file_close(file);
     mem_free(path);

@@ -18,6 +18,14 @@ fi
 [ -z "$(ls runs/crossvit 2>/dev/null)" ] || fail "a run without its device left $(ls runs/crossvit)"
 expect 2 'device is gpu' "$crossvit" train device=gpu
 
+# ---- A GPU or a driver that is too old, none at all, and memory that is full: one line each.
+export ZOO_CUDA_LIBRARY=$emulated
+EMULATED_CAPABILITY=75 expect 2 'device cuda: this GPU has compute capability 7\.5, and 8\.0 \(Ampere\) is the least' "$crossvit" train device=cuda
+EMULATED_DRIVER=11040 expect 2 'device cuda: the NVIDIA driver knows CUDA 11\.4 and this build needs 13\.0; update' "$crossvit" train device=cuda
+EMULATED_DRIVER=0 expect 2 'device cuda: no NVIDIA driver is loaded' "$crossvit" train device=cuda
+EMULATED_GPUS=0 expect 2 'device cuda: there is a driver but no GPU' "$crossvit" train device=cuda
+[ -z "$(ls runs/crossvit 2>/dev/null)" ] || fail "a run without its device left $(ls runs/crossvit)"
+
 # ---- Twenty steps of a small CrossViT with both branches fused: the losses of every step, both validations, and the test.
 export ZOO_CUDA_LIBRARY=$emulated
 for device in cpu cuda; do

@@ -13,3 +13,10 @@ static inline bool testing_cuda(void)
     const char *device = getenv("ZOO_TEST_DEVICE");
     return device && strcmp(device, "cuda") == 0;
 }
+
+/* What the emulated GPU takes too long for is run once, on small shapes: where its accesses are watched, for races or by a
+ * sanitizer, and in ./tests/run --gpu. */
+static inline bool testing_once(void)
+{
+    return getenv("ZOO_TEST_ONCE");
+}

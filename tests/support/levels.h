@@ -1,7 +1,6 @@
 /* The backends that kernels are tested on: the instruction levels of the CPU, or the CUDA backend alone. */
 #pragma once
-#include "common/base/memory.h"
-#include "tests/support/device.h"
+#include "tests/support/operand.h"
 
 static const char *const level_names[] = {"plain", "avx2", "avx512", "avx512_bf16"};
 
@@ -13,10 +12,7 @@ typedef struct Level {
 
 static inline bool next_cuda(Level *level)
 {
-    Error e;
-    level->backend = cuda_backend(&e);
-    if (!level->backend)
-        exit(user_error(&e));
+    level->backend = cuda_for_kernels();
     level->name = "cuda";
     return level->next++ == 0;
 }

@@ -3,6 +3,7 @@
  * that it stops when an input was released. */
 #pragma once
 #include "common/nn/params.h"
+#include "support/largest_error.h"
 #include "support/tape_test.h"
 
 #include <math.h>
@@ -308,9 +309,11 @@ static inline void compare(const char *what, const char *where, int64_t count, c
     double largest = 1;
     for (int64_t i = 0; i < count; i++)
         largest = fmax(largest, fabs(expected[i]));
-    for (int64_t i = 0; i < count; i++)
+    for (int64_t i = 0; i < count; i++) {
+        error_seen(fabs((double)got[i] - expected[i]), tolerance * largest, where);
         if (!(fabs((double)got[i] - expected[i]) <= tolerance * largest))
             fail_msg("%s: %s: element %ld is %.9g, not %.9g", where, what, (long)i, (double)got[i], expected[i]);
+    }
 }
 
 static inline void compare_floats(const char *what, const char *where, int64_t count, const float *got,

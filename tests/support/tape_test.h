@@ -33,6 +33,13 @@ static inline Tape *test_tape(int threads)
     return tape_new(&(TapeOptions){.backend = test_backend(), .threads = threads, .seed = 7});
 }
 
+/* A tape that a child may use as well: a GPU that its parent has opened is not there for it. */
+static inline Tape *tape_for_children(void)
+{
+    Error e;
+    return tape_new(&(TapeOptions){.backend = cpu_backend(&e), .threads = 1, .seed = 7});
+}
+
 /* Uniform numbers; `name` chooses them. */
 static inline void random_floats(const char *name, int64_t count, double low, double high, float *out)
 {
@@ -88,7 +95,7 @@ static inline size_t peak_of_backward(Tape *t, size_t before, Tensor *y)
     return pool_peak(tape_pool(t)) - before;
 }
 
-/* Runs `act` in a child, its stderr into `message`, and returns the child's wait status. */
+/* Runs `act` in a child, where test_tape is on the CPU, its stderr into `message`, and returns the child's wait status. */
 static inline int child_status(void (*act)(void *), void *argument, bool abort, char message[static 512])
 {
     int ends[2];
@@ -102,6 +109,7 @@ static inline int child_status(void (*act)(void *), void *argument, bool abort, 
             setenv("ZOO_ABORT", "1", 1);
         else
             unsetenv("ZOO_ABORT");
+        unsetenv("ZOO_TEST_DEVICE");
         signal(SIGABRT, SIG_DFL);
         act(argument);
         _exit(0);

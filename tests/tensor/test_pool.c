@@ -4,7 +4,7 @@
 
 #include <math.h>
 
-/* The region on the host, and the segments of a device's memory (the host's, taken as a device's). */
+/* The region on the host, and the segments of a device's memory (on the CPU the host's, taken as a device's). */
 enum { KINDS = 2 };
 
 static Pool *pool_of(int kind)
@@ -12,7 +12,35 @@ static Pool *pool_of(int kind)
     return kind ? pool_new_on(test_backend()) : pool_new(true);
 }
 
-static void check_blocks(Pool *pool)
+static Exec exec_of_device(void)
+{
+    return (Exec){.threads = 1, .stream = test_backend()->stream};
+}
+
+static void fill_block(int kind, void *block, int byte, size_t bytes)
+{
+    Exec exec = exec_of_device();
+    if (kind)
+        test_backend()->memory.fill(&exec, block, (uint8_t)byte, bytes);
+    else
+        memset(block, byte, bytes);
+}
+
+static void check_block(int kind, const void *block, int byte, size_t bytes)
+{
+    Exec exec = exec_of_device();
+    uint8_t *copy = mem_new(bytes);
+    if (kind)
+        test_backend()->memory.download(&exec, copy, block, bytes);
+    else
+        memcpy(copy, block, bytes);
+    for (size_t b = 0; b < bytes; b++)
+        if (copy[b] != (uint8_t)byte)
+            fail_msg("block %d was overwritten", byte);
+    mem_free(copy);
+}
+
+static void check_blocks(int kind, Pool *pool)
 {
     enum { BLOCKS = 200 };
     static const size_t sizes[] = {0, 1, 63, 64, 65, 4096, 100000};
@@ -22,12 +50,10 @@ static void check_blocks(Pool *pool)
         block[i] = pool_take(pool, size);
         assert_non_null(block[i]);
         assert_int_equal((uintptr_t)block[i] % 64, 0);
-        memset(block[i], i, size);
+        fill_block(kind, block[i], i, size);
     }
     for (int i = 0; i < BLOCKS; i++)
-        for (size_t b = 0; b < sizes[i % COUNT_OF(sizes)]; b++)
-            if (block[i][b] != (char)i)
-                fail_msg("block %d was overwritten", i);
+        check_block(kind, block[i], i, sizes[i % COUNT_OF(sizes)]);
     for (int i = 0; i < BLOCKS; i++)
         pool_give(pool, block[i], sizes[i % COUNT_OF(sizes)]);
     assert_int_equal(pool_used(pool), 0);
@@ -38,7 +64,7 @@ static void blocks_are_aligned_and_apart(void **state)
 {
     (void)state;
     for (int kind = 0; kind < KINDS; kind++)
-        check_blocks(pool_of(kind));
+        check_blocks(kind, pool_of(kind));
 }
 
 /* Neighbours that were given back are one block again, in whatever order they came. */
@@ -78,7 +104,7 @@ static void the_smallest_gap_that_fits_is_taken(void **state)
 }
 
 /* A step's requests and returns, drawn at random; what is live holds its own pattern. */
-static void random_step(Pool *pool, uint32_t seed, void *places[static 400])
+static void random_step(int kind, Pool *pool, uint32_t seed, void *places[static 400])
 {
     enum { SLOTS = 40 };
     Random r = random_at(seed, STREAM_DATA, 1, 0);
@@ -87,14 +113,12 @@ static void random_step(Pool *pool, uint32_t seed, void *places[static 400])
     for (int i = 0; i < 400; i++) {
         int slot = (int)random_integer(&r, SLOTS);
         if (live[slot]) {
-            for (size_t b = 0; b < sizes[slot]; b++)
-                if (live[slot][b] != (char)slot)
-                    fail_msg("a live block was overwritten");
+            check_block(kind, live[slot], slot, sizes[slot]);
             pool_give(pool, live[slot], sizes[slot]);
         }
         sizes[slot] = (size_t)random_integer(&r, 5000);
         places[i] = live[slot] = pool_take(pool, sizes[slot]);
-        memset(live[slot], slot, sizes[slot]);
+        fill_block(kind, live[slot], slot, sizes[slot]);
     }
     for (int slot = 0; slot < SLOTS; slot++)
         if (live[slot])
@@ -109,8 +133,8 @@ static void the_same_requests_get_the_same_places(void **state)
     for (int kind = 0; kind < KINDS; kind++) {
         Pool *pool = pool_of(kind);
         for (uint32_t seed = 0; seed < 20; seed++) {
-            random_step(pool, seed, first);
-            random_step(pool, seed, second);
+            random_step(kind, pool, seed, first);
+            random_step(kind, pool, seed, second);
             assert_memory_equal(first, second, sizeof first);
         }
         pool_free(pool);
@@ -128,10 +152,13 @@ static void segments_stay_apart(void **state)
     for (int i = 0; i < BLOCKS; i++) {
         block[i] = pool_take(pool, large);
         assert_non_null(block[i]);
-        block[i][0] = block[i][large - 1] = (char)i;
+        fill_block(1, block[i], i, 1);
+        fill_block(1, block[i] + large - 1, i, 1);
     }
-    for (int i = 0; i < BLOCKS; i++)
-        assert_true(block[i][0] == (char)i && block[i][large - 1] == (char)i);
+    for (int i = 0; i < BLOCKS; i++) {
+        check_block(1, block[i], i, 1);
+        check_block(1, block[i] + large - 1, i, 1);
+    }
     for (int i = 0; i < BLOCKS; i++)
         pool_give(pool, block[i], large);
     assert_int_equal(pool_used(pool), 0);

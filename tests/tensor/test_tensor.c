@@ -20,7 +20,7 @@ static void shapes(void **state)
     assert_in_range(strlen(text), 100, 127);
 }
 
-/* Element i of a window lies where `narrow` of a contiguous tensor of numbers 0, 1, 2, ... says. */
+/* Element i of a window lies where `narrow` of a contiguous tensor of numbers 0, 1, 2, ... says: a number is its own place. */
 static void check_window(Tape *t, Shape from, int axis, int64_t start, int64_t length)
 {
     float *numbers = mem_new((size_t)shape_count(from) * sizeof(float));
@@ -32,19 +32,19 @@ static void check_window(Tape *t, Shape from, int axis, int64_t start, int64_t l
     for (int64_t i = 0; i < tensor_count(w); i++) {
         int64_t at = (i / (length * inner) * from.dim[axis] + start) * inner + i % (length * inner);
         assert_true(read[i] == (float)at);
-        assert_true(((float *)w->data)[tensor_offset(w, i)] == (float)at);
+        assert_true((float *)w->data - (float *)x->data + tensor_offset(w, i) == at);
     }
     int64_t rows, cols, blocks, run;
     Rows r;
     if (tensor_rows(w, &rows, &cols, &r)) {
         assert_int_equal(rows * cols, tensor_count(w));
         for (int64_t i = 0; i < rows * cols; i++)
-            assert_true(((float *)r.data)[i / cols * r.stride + i % cols] == read[i]);
+            assert_true((float)((float *)r.data - (float *)x->data + i / cols * r.stride + i % cols) == read[i]);
     }
     r = tensor_blocks(w, &blocks, &run);
     assert_int_equal(blocks * run, tensor_count(w));
     for (int64_t i = 0; i < blocks * run; i++)
-        assert_true(((float *)r.data)[i / run * r.stride + i % run] == read[i]);
+        assert_true((float)((float *)r.data - (float *)x->data + i / run * r.stride + i % run) == read[i]);
     mem_free(read);
     mem_free(numbers);
 }

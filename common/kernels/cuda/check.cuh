@@ -17,7 +17,8 @@ __attribute__((format(printf, 2, 3))) static inline void cuda_succeed(cudaError_
     va_start(args, what);
     fprintf(stderr, "device cuda: ");
     vfprintf(stderr, what, args);
-    fprintf(stderr, ": %s\n", cudaGetErrorString(status));
+    fprintf(stderr, ": %s%s\n", cudaGetErrorString(status),
+            status == cudaErrorMemoryAllocation ? "; lower train.batch_size (or eval.batch_size)" : "");
     va_end(args);
     fflush(NULL);
     _Exit(machine ? 2 : 1); /* exit handlers might wait for the device */

@@ -37,11 +37,12 @@ void launch_kernel(LaunchSite site, void (*kernel)(P...), dim3 grid, dim3 block,
                    typename AsIs<P>::Type... arguments)
 {
     (void)exec;
-    auto body = [&] { kernel(arguments...); };
+    auto body = [=] { kernel(arguments...); };
     typedef decltype(body) Body;
+    __builtin_clear_padding(&body); /* it is searched for addresses */
     emulated_launch(
         {site.kernel, site.file, site.line, (const void *)kernel, grid, block, shared_bytes},
-        [](const void *call) { (*(const Body *)call)(); }, &body);
+        [](const void *call) { (*(const Body *)call)(); }, &body, sizeof body);
 }
 
 #define DYNAMIC_SHARED(type, name) type *name = (type *)emulated_dynamic_shared()

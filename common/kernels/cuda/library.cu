@@ -87,15 +87,17 @@ void packed_free(Packed **packed)
     *packed = NULL;
 }
 
+bool environment_switch(const char *name)
+{
+    const char *text = getenv(name);
+    bool off = !text || !*text || strcmp(text, "0") == 0;
+    if (!off && strcmp(text, "1") != 0)
+        user_fatal("%s=%s: neither 0 nor 1", name, text);
+    return !off;
+}
+
 bool cuda_tf32(void)
 {
-    static int chosen = -1;
-    if (chosen < 0) {
-        const char *text = getenv("ZOO_CUDA_TF32");
-        bool off = !text || !*text || strcmp(text, "0") == 0;
-        if (!off && strcmp(text, "1") != 0)
-            user_fatal("ZOO_CUDA_TF32=%s: neither 0 nor 1", text);
-        chosen = !off;
-    }
+    static bool chosen = environment_switch("ZOO_CUDA_TF32");
     return chosen;
 }

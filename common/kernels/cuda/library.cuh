@@ -14,6 +14,8 @@ void *room_take(Room which, size_t bytes, const char *what);
 /* As cuda_memory.take, but a process without that memory ends with a line that names `what`. */
 void *memory_for(size_t bytes, const char *what);
 
+bool environment_switch(const char *name); /* =1 and not =0 or not set */
+
 /* ZOO_CUDA_TF32=1: products of fp32 numbers may round their factors to the 10 bits of TF32 (tensor cores: about 8 times as fast on
  * an A100). Off by default. */
 bool cuda_tf32(void);

@@ -1,10 +1,6 @@
 /* Memory on the GPU. Uploads go through pinned memory and a stream of their own, into a place on the device from which the
  * kernels' stream fetches them: the way over the bus runs while kernels of an earlier step still compute. */
-#include "common/kernels/cuda/check.cuh"
-#include <string.h>
-extern "C" {
-#include "common/kernels/cuda/families.h"
-}
+#include "common/kernels/cuda/library.cuh"
 
 enum { SLOTS = 4 };
 static const size_t SLOT_BYTES = (size_t)4 << 20;
@@ -32,10 +28,19 @@ void *cuda_stream(void)
     return stream;
 }
 
+/* ZOO_CUDA_MANAGED=1: memory that the host may touch as well, as long as the GPU does nothing. For the tests of kernels, which look
+ * at what they gave and got; launches must wait for their end then (CUDA_LAUNCH_BLOCKING=1). */
+static bool managed(void)
+{
+    static bool chosen = environment_switch("ZOO_CUDA_MANAGED");
+    return chosen;
+}
+
 static void *take(size_t bytes)
 {
     void *memory = NULL;
-    cudaError_t status = cudaMallocAsync(&memory, bytes ? bytes : 1, (cudaStream_t)cuda_stream());
+    cudaError_t status = managed() ? cudaMallocManaged(&memory, bytes ? bytes : 1)
+                                   : cudaMallocAsync(&memory, bytes ? bytes : 1, (cudaStream_t)cuda_stream());
     if (status == cudaErrorMemoryAllocation) {
         cudaGetLastError(); /* the caller says it better */
         return NULL;
@@ -47,7 +52,8 @@ static void *take(size_t bytes)
 static void give(void *memory)
 {
     if (memory)
-        cuda_succeed(cudaFreeAsync(memory, (cudaStream_t)cuda_stream()), "giving memory back");
+        cuda_succeed(managed() ? cudaFree(memory) : cudaFreeAsync(memory, (cudaStream_t)cuda_stream()),
+                     "giving memory back");
 }
 
 static void make_slots(void)
@@ -133,12 +139,16 @@ static void copy(const Exec *exec, void *to, const void *from, size_t bytes)
     if (bytes)
         cuda_succeed(cudaMemcpyAsync(to, from, bytes, cudaMemcpyDeviceToDevice, stream_of(exec)), "copy of %zu bytes",
                      bytes);
+    if (managed())
+        wait(exec);
 }
 
 static void fill(const Exec *exec, void *memory, uint8_t byte, size_t bytes)
 {
     if (bytes)
         cuda_succeed(cudaMemsetAsync(memory, byte, bytes, stream_of(exec)), "filling %zu bytes", bytes);
+    if (managed())
+        wait(exec);
 }
 
 static size_t total(void)
