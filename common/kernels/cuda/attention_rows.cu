@@ -46,10 +46,15 @@ DEVICE bool statistics_of_lse(const AttentionShape &s, float lse, RowStatistics 
 /* By meeting all keys again: `largest` and the log of the total. */
 template <typename T> DEVICE void statistics_again(const StatisticsCall &c, const Place &at, T *shared)
 {
+    __shared__ Sight sight; /* the same for all threads, as q and k */
+    __shared__ Head q, k;
     const AttentionShape &s = c.shape;
-    const Sight sight = sight_of(s, at.batch, at.head);
-    const Head q = head_of(c.q, at.batch, at.head, s.width);
-    const Head k = head_of(c.k, at.batch, at.head / (s.q_heads / s.k_heads), s.width);
+    if (threadIdx.x == 0) {
+        sight = sight_of(s, at.batch, at.head);
+        q = head_of(c.q, at.batch, at.head, s.width);
+        k = head_of(c.k, at.batch, at.head / (s.q_heads / s.k_heads), s.width);
+    }
+    __syncthreads();
     const int first = at.tile * ROWS_TILE, row = first + (int)threadIdx.x / WARP * 16;
     Softmax<1> state;
     softmax_start(state);
@@ -73,7 +78,7 @@ template <typename T> DEVICE void statistics_again(const StatisticsCall &c, cons
     }
 }
 
-template <typename T> __global__ void __launch_bounds__(ATTENTION_THREADS) statistics_kernel(StatisticsCall c)
+template <typename T> __global__ void __launch_bounds__(ATTENTION_THREADS, 4) statistics_kernel(StatisticsCall c)
 {
     DYNAMIC_SHARED(T, shared);
     const AttentionShape &s = c.shape;
