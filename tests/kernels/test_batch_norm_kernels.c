@@ -120,7 +120,7 @@ static void moments_around(Trial *t, ChannelShape s, Layout l, double middle)
     }
     check_near(matrix_get(&moments, 0, 2 * s.channels), (double)(s.batch * s.inner), 0, "count", 0, 0);
     record_matrix(t, &moments);
-    free(scratch);
+    operand_free(scratch);
     matrix_free(&x), matrix_free(&moments);
 }
 
@@ -177,11 +177,11 @@ static void statistics_of(Trial *t, int64_t channels, int parts, const double *c
     Matrix to = matrix_new(1, 2 * channels + 1, 2, F32), mean = matrix_random(t, 1, channels, 2, F32, -1, 1),
            variance = matrix_random(t, 1, channels, 2, F32, 0.5, 2),
            before[] = {matrix_copy(&mean), matrix_copy(&variance)};
-    int64_t batches = 6;
-    RunningStatistics running = {remembers ? mean.rows.data : NULL, variance.rows.data, &batches, momentum};
+    int64_t *batches = operand_copy((const int64_t[]){6}, sizeof *batches);
+    RunningStatistics running = {remembers ? mean.rows.data : NULL, variance.rows.data, batches, momentum};
     t->backend->batch_norm.statistics(&t->exec, channels, parts, moments.rows.data, eps, &running, to.rows.data);
     bool kept = remembers && joined(&moments, channels, 0).count > 1;
-    assert_int_equal(batches, kept ? 7 : 6);
+    assert_int_equal(*batches, kept ? 7 : 6);
     for (int64_t c = 0; c < channels && checked_rows(t, 1); c++) {
         Joined j = joined(&moments, channels, c);
         double rstd = 1 / sqrt((j.count > 0 ? j.squares / j.count : 0) + (double)eps);
@@ -196,7 +196,7 @@ static void statistics_of(Trial *t, int64_t channels, int parts, const double *c
     }
     record_matrix(t, &to), record_matrix(t, &mean), record_matrix(t, &variance);
     matrix_free(&moments), matrix_free(&to), matrix_free(&mean), matrix_free(&variance);
-    matrix_free(&before[0]), matrix_free(&before[1]);
+    matrix_free(&before[0]), matrix_free(&before[1]), operand_free(batches);
 }
 
 static void check_statistics(Trial *t)
@@ -313,7 +313,7 @@ static void sums_parts(Trial *t, ChannelShape s, Layout l, bool affine, bool rel
         check_near(matrix_get(&sums, 1, c), sum_gx, 1e-6 * size, "sum of g xhat", 0, c);
     }
     record_matrix(t, &sums);
-    free(scratch);
+    operand_free(scratch);
     matrix_free(&sums);
     backwards_free(&w);
 }

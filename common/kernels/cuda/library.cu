@@ -98,6 +98,8 @@ bool environment_switch(const char *name)
 
 bool cuda_tf32(void)
 {
-    static bool chosen = environment_switch("ZOO_CUDA_TF32");
+    static int chosen = -1;
+    if (chosen < 0)
+        chosen = environment_switch("ZOO_CUDA_TF32");
     return chosen;
 }

@@ -32,7 +32,9 @@ void *cuda_stream(void)
  * at what they gave and got; launches must wait for their end then (CUDA_LAUNCH_BLOCKING=1). */
 static bool managed(void)
 {
-    static bool chosen = environment_switch("ZOO_CUDA_MANAGED");
+    static int chosen = -1;
+    if (chosen < 0)
+        chosen = environment_switch("ZOO_CUDA_MANAGED");
     return chosen;
 }
 
