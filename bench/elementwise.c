@@ -1,5 +1,5 @@
-/* What a step does beside products and attention, one kernel at a time at the shapes of CrossViT-Ti: LayerNorm, GELU, softmax
- * with cross-entropy, AdamW, the bicubic resize, the convolutions of a stem. All but the last are bound by memory, so a case
+/* What a step does beside products and attention, one kernel at a time at the shapes of CrossViT-Ti: LayerNorm, BatchNorm (at a
+ * ResNet's), GELU, softmax with cross-entropy, AdamW, the bicubic resize, the convolutions of a stem. All but the last are bound by memory, so a case
  * says how many bytes it has to read and write, and the driver sets that beside the memory's bandwidth. */
 #include "bench/side/side.h"
 
@@ -13,12 +13,15 @@ typedef enum Role {
     Y,
     DY,
     DX,
-    WEIGHT, /* of LayerNorm and of a convolution */
+    WEIGHT, /* of a norm and of a convolution */
     BIAS,
     DWEIGHT,
     DBIAS,
     MEAN, /* of a row, and 1 / its deviation */
     RSTD,
+    MOMENTS, /* of channels, their statistics, and sums of gradients */
+    STATISTICS,
+    SUMS,
     TARGETS,
     PROBABILITIES,
     PARAMETER, /* AdamW's */
@@ -28,9 +31,10 @@ typedef enum Role {
     ROLES
 } Role;
 
-static const char *const role_names[ROLES] = {"x",           "y",         "dy",   "grad/x", "weight",  "bias",
-                                              "grad/weight", "grad/bias", "mean", "rstd",   "targets", "probabilities",
-                                              "parameter",   "gradient",  "m",    "v"};
+static const char *const role_names[ROLES] = {"x",         "y",           "dy",        "grad/x",  "weight",
+                                              "bias",      "grad/weight", "grad/bias", "mean",    "rstd",
+                                              "moments",   "statistics",  "sums",      "targets", "probabilities",
+                                              "parameter", "gradient",    "m",         "v"};
 
 #define SET(role) (1u << (role))
 static const uint32_t INPUTS =
@@ -113,6 +117,54 @@ static void layer_norm_backward(Bench *b)
     b->backend->norm.layer_norm_gradient(&b->exec, b->rows, b->cols, rows_of(b, DY), rows_of(b, X), at(b, WEIGHT),
                                          at(b, MEAN), at(b, RSTD), false, rows_of(b, DX), false, at(b, DWEIGHT),
                                          at(b, DBIAS));
+}
+
+/* ---- BatchNorm of maps [rows, channels, side, side], or of rows of channels, as a convolution leaves them */
+
+static ChannelShape channel_shape(const Bench *b)
+{
+    return b->channels > 1 ? (ChannelShape){b->rows, b->channels, b->side * b->side}
+                           : (ChannelShape){b->rows, b->cols, 1};
+}
+
+static Rows channel_rows(const Bench *b, Role role)
+{
+    return (Rows){at(b, role), b->channels > 1 ? b->side * b->side : b->cols, F32};
+}
+
+static void declare_batch_norm(Bench *b)
+{
+    int64_t channels = channel_shape(b).channels;
+    for (Role role = X; role <= DX; role++)
+        declare(b, role, b->channels > 1 ? SHAPE(b->rows, channels, b->side, b->side) : SHAPE(b->rows, channels));
+    for (Role role = WEIGHT; role <= DBIAS; role++)
+        declare(b, role, SHAPE(channels));
+    declare(b, MOMENTS, SHAPE(2 * channels + 1));
+    declare(b, STATISTICS, SHAPE(2 * channels + 1));
+    declare(b, SUMS, SHAPE(2, channels));
+}
+
+static void batch_norm_forward(Bench *b)
+{
+    const BatchNormKernels *kernels = &b->backend->batch_norm;
+    const ChannelShape s = channel_shape(b);
+    const ChannelAffine affine = {at(b, WEIGHT), at(b, BIAS), false};
+    kernels->moments(&b->exec, &s, channel_rows(b, X), at(b, MOMENTS));
+    kernels->statistics(&b->exec, s.channels, 1, at(b, MOMENTS), 1e-5f, &(RunningStatistics){0}, at(b, STATISTICS));
+    kernels->normalise(&b->exec, &s, channel_rows(b, X), at(b, STATISTICS), &affine, channel_rows(b, Y));
+}
+
+static void batch_norm_backward(Bench *b)
+{
+    const BatchNormKernels *kernels = &b->backend->batch_norm;
+    const ChannelShape s = channel_shape(b);
+    const ChannelAffine affine = {at(b, WEIGHT), at(b, BIAS), false};
+    kernels->gradient_sums(&b->exec, &s, channel_rows(b, DY), channel_rows(b, X), at(b, STATISTICS), &affine,
+                           at(b, SUMS));
+    memcpy(at(b, DBIAS), at(b, SUMS), (size_t)s.channels * sizeof(float));
+    memcpy(at(b, DWEIGHT), at(b, SUMS) + s.channels, (size_t)s.channels * sizeof(float));
+    kernels->gradient(&b->exec, &s, channel_rows(b, DY), channel_rows(b, X), at(b, STATISTICS), &affine, at(b, SUMS),
+                      false, channel_rows(b, DX));
 }
 
 /* ---- GELU */
@@ -264,6 +316,10 @@ static const Op ops[] = {
      {layer_norm_forward, SET(X) | SET(WEIGHT) | SET(BIAS), SET(Y) | SET(MEAN) | SET(RSTD)},
      {layer_norm_backward, SET(DY) | SET(X) | SET(WEIGHT) | SET(MEAN) | SET(RSTD),
       SET(DX) | SET(DWEIGHT) | SET(DBIAS)}},
+    {"batch_norm",
+     declare_batch_norm,
+     {batch_norm_forward, SET(X) | SET(WEIGHT) | SET(BIAS), SET(Y) | SET(STATISTICS)},
+     {batch_norm_backward, SET(DY) | SET(X) | SET(WEIGHT) | SET(STATISTICS), SET(DX) | SET(DWEIGHT) | SET(DBIAS)}},
     {"gelu", declare_rows, {gelu_forward, SET(X), SET(Y)}, {gelu_backward, SET(DY) | SET(X), SET(DX)}},
     {"cross_entropy",
      declare_cross_entropy,

@@ -10,6 +10,8 @@ BATCH = 32
 OPS = {  # case -> words
     "layer_norm-12832x96": {"op": "layer_norm", "rows": 12832, "cols": 96},
     "layer_norm-6304x192": {"op": "layer_norm", "rows": 6304, "cols": 192},
+    "batch_norm-32x64x56x56": {"op": "batch_norm", "rows": BATCH, "channels": 64, "side": 56},
+    "batch_norm-100352x64": {"op": "batch_norm", "rows": 100352, "cols": 64},  # the same with channels last
     "gelu-12832x384": {"op": "gelu", "rows": 12832, "cols": 384},
     "gelu-6304x768": {"op": "gelu", "rows": 6304, "cols": 768},
     "cross_entropy-2048x1000": {"op": "cross_entropy", "rows": 2048, "cols": 1000},
@@ -53,4 +55,4 @@ def run(options):
     return cases.close()
 
 
-BENCHES = {"elementwise": ("LayerNorm, GELU, cross-entropy, AdamW, bicubic, stems; peer PyTorch, and the bandwidth", run)}
+BENCHES = {"elementwise": ("LayerNorm, BatchNorm, GELU, cross-entropy, AdamW, bicubic, stems; peer PyTorch, and the bandwidth", run)}

@@ -6,7 +6,7 @@
 #include "common/kernels/cpu/vector/spans.h"
 
 /* Samples (planes) or rows are cut into at most CHUNKS, each with its own sums. */
-enum { CHUNKS = 64, LEAST_CHUNK_ROWS = 32, TILE = 256, ROWS_AT_ONCE = 16 };
+enum { CHUNKS = 64, LEAST_CHUNK_ROWS = 32, TILE = 256, ROWS_AT_ONCE = 16, ROWS_SUMMED = 4 };
 
 typedef struct BatchNorm {
     ChannelShape s;
@@ -335,18 +335,30 @@ static void plane_sums(const BatchNorm *n, const Part *p)
 
 static void column_sums(const BatchNorm *n, const Part *p)
 {
-    float dy_values[TILE], x_values[TILE];
+    float dy_values[ROWS_SUMMED][TILE], x_values[ROWS_SUMMED][TILE];
+    const float *dy_row[ROWS_SUMMED], *x_row[ROWS_SUMMED];
     memset(p->first, 0, (size_t)p->cols * sizeof *p->first);
     memset(p->second, 0, (size_t)p->cols * sizeof *p->second);
-    for (int64_t r = p->from; r < p->to; r++) {
-        const float *dys = rows_read(n->dy, r, p->c, p->cols, dy_values);
-        const float *xs = rows_read(n->x, r, p->c, p->cols, x_values);
+    for (int64_t r = p->from; r < p->to; r += ROWS_SUMMED) {
+        int64_t rows = least(ROWS_SUMMED, p->to - r);
+        for (int64_t k = 0; k < rows; k++) {
+            dy_row[k] = rows_read(n->dy, r + k, p->c, p->cols, dy_values[k]);
+            x_row[k] = rows_read(n->x, r + k, p->c, p->cols, x_values[k]);
+        }
         for (int64_t i = 0; i < p->cols; i += LANES) {
             int64_t live = p->cols - i;
             Factors f = factors_at(n, p->c + i, live, false);
-            Vec x = vec_load_upto(xs + i, live, 0), g = let_through(n, &f, x, vec_load_upto(dys + i, live, 0));
-            vec_store_upto(p->first + i, vec_load_upto(p->first + i, live, 0) + g, live);
-            vec_store_upto(p->second + i, vec_load_upto(p->second + i, live, 0) + g * ((x - f.mean) * f.rstd), live);
+            Vec sum_g = vec_set(0), sum_gx = vec_set(0);
+            for (int64_t k = 0; k < rows; k++) {
+                __builtin_prefetch(x_row[k] + i + ROWS_SUMMED * n->x.stride); /* across rows nobody foresees it */
+                __builtin_prefetch(dy_row[k] + i + ROWS_SUMMED * n->dy.stride);
+                Vec x = vec_load_upto(x_row[k] + i, live, 0);
+                Vec g = let_through(n, &f, x, vec_load_upto(dy_row[k] + i, live, 0));
+                sum_g += g;
+                sum_gx += g * (x - f.mean);
+            }
+            vec_store_upto(p->first + i, vec_load_upto(p->first + i, live, 0) + sum_g, live);
+            vec_store_upto(p->second + i, vec_load_upto(p->second + i, live, 0) + sum_gx * f.rstd, live);
         }
     }
 }
