@@ -63,5 +63,8 @@ void golden_backward(Golden *g, int n, const char *const *names, Tensor *const *
  * line where the file cannot be used. */
 int golden_optimizer_steps(Golden *g, Params *p, Optimizer *o, const double *rates, int count, Error *e);
 
+/* Compares output/running.NAME with what parameters and buffers hold now: after a forward that remembers its batch. */
+void golden_running(Golden *g, Params *p);
+
 /* Compares output/updated.NAME with what parameters and buffers hold now: after the update that follows a step. */
 void golden_updated(Golden *g, Params *p);

@@ -209,21 +209,31 @@ void golden_backward(Golden *g, int n, const char *const *names, Tensor *const *
     tape_reset(g->tape);
 }
 
-static void compare_updated(Golden *g, const Param *param, const char *name, const void *stored)
+static void compare_now(Golden *g, const Param *param, const char *what, const char *name, const void *stored)
 {
     char full[512];
-    snprintf(full, sizeof full, "updated.%s", name);
+    snprintf(full, sizeof full, "%s.%s", what, name);
     golden_output_values(g, full, param->value.type, param_stored_shape(param), stored);
 }
 
-void golden_updated(Golden *g, Params *p)
+static void compare_all_now(Golden *g, Params *p, const char *what)
 {
     for (int i = 0; i < params_count(p); i++) {
         const Param *param = params_at(p, i);
         void *stored = as_stored(param, host_copy(g->tape, &param->value));
-        compare_updated(g, param, param->name, stored);
+        compare_now(g, param, what, param->name, stored);
         for (size_t a = 0; a < param->aliases.count; a++)
-            compare_updated(g, param, param->aliases.items[a], stored);
+            compare_now(g, param, what, param->aliases.items[a], stored);
         mem_free(stored);
     }
+}
+
+void golden_updated(Golden *g, Params *p)
+{
+    compare_all_now(g, p, "updated");
+}
+
+void golden_running(Golden *g, Params *p)
+{
+    compare_all_now(g, p, "running");
 }

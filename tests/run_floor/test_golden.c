@@ -44,6 +44,7 @@ static bool run_toy(Golden *g, Error *e)
         golden_backward(g, 1, (const char *const[]){"y"}, &y, m.params);
         *(float *)m.count->data += 1;
         *(uint8_t *)m.initted->data = 1;
+        golden_running(g, m.params);
         golden_updated(g, m.params);
     }
     params_free(m.params);
@@ -98,6 +99,8 @@ static void the_file_passes(void **state)
 {
     assert_int_equal(answer(*state, tensors, NULL), 0);
     assert_int_equal(answer(*state, tensors, &(TensorToWrite){"output/updated.initted", U8, 0, {0}, &yes}), 0);
+    assert_int_equal(answer(*state, tensors, &(TensorToWrite){"output/running.count", F32, 0, {0}, eight}), 0);
+    assert_int_equal(answer(*state, tensors, &(TensorToWrite){"output/running.count", F32, 0, {0}, seven}), 1);
     assert_int_equal(answer(*state, tensors, &(TensorToWrite){"grad/bias_again", F32, 1, {3}, grad_bias}), 0);
 }
 
