@@ -25,6 +25,15 @@ static void *arena_take(Arena *a, size_t bytes)
     return p;
 }
 
+static void take_scratch(Tape *t, size_t bytes)
+{
+    t->exec.scratch = pool_take(t->pool, bytes);
+    t->exec.scratch_bytes = bytes;
+    if (!t->exec.scratch)
+        user_fatal("out of memory in %s: %zu bytes of scratch; lower train.batch_size (or eval.batch_size)",
+                   t->op ? t->op : "the first op", bytes);
+}
+
 Tape *tape_new(const TapeOptions *options)
 {
     Tape *t = mem_new(sizeof *t);
@@ -34,9 +43,8 @@ Tape *tape_new(const TapeOptions *options)
         t->device = t->backend->memory.on_host ? DEVICE_CPU : DEVICE_CUDA;
     }
     t->pool = t->device == DEVICE_CUDA ? pool_new_on(t->backend) : pool_new(t->device == DEVICE_CPU);
-    t->exec = (Exec){.threads = MAX(options->threads, 1), .scratch_bytes = SCRATCH_BYTES};
-    t->exec.stream = t->backend ? t->backend->stream : NULL;
-    t->exec.scratch = pool_take(t->pool, SCRATCH_BYTES);
+    t->exec = (Exec){.threads = MAX(options->threads, 1), .stream = t->backend ? t->backend->stream : NULL};
+    take_scratch(t, SCRATCH_BYTES);
     t->seed = options->seed;
     t->inner = options->inner;
     t->comm = options->comm;
@@ -289,12 +297,10 @@ void op_scratch(Tape *t, size_t bytes)
     if (bytes <= e->scratch_bytes)
         return;
     pool_give(t->pool, e->scratch, e->scratch_bytes);
-    while (e->scratch_bytes < bytes)
-        e->scratch_bytes *= 2;
-    e->scratch = pool_take(t->pool, e->scratch_bytes);
-    if (!e->scratch)
-        user_fatal("out of memory in %s: %zu bytes of scratch; lower train.batch_size (or eval.batch_size)", t->op,
-                   e->scratch_bytes);
+    size_t rounded = e->scratch_bytes;
+    while (rounded < bytes)
+        rounded *= 2;
+    take_scratch(t, rounded);
 }
 
 void op_begin(Tape *t, const char *op, int n, Tensor *const *in)

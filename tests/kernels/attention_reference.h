@@ -141,12 +141,12 @@ enum { SANITIZED = 0 };
 static inline bool left_out(void)
 {
     static int cases;
-    return testing_cuda() && cases++ % (SANITIZED || testing_once() ? 31 : 5);
+    return testing_emulated() && cases++ % (SANITIZED || testing_once() ? 31 : 5);
 }
 
 static inline int most_threads(void)
 {
-    return testing_once() ? 1 : testing_cuda() ? 2 : 3;
+    return testing_once() ? 1 : testing_emulated() ? 2 : 3;
 }
 
 /* Whether got equals wanted to `tolerance` of the largest value. */

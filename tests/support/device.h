@@ -14,6 +14,13 @@ static inline bool testing_cuda(void)
     return device && strcmp(device, "cuda") == 0;
 }
 
+/* A library that stands in for the build's own: the emulated GPU, which takes its time. */
+static inline bool testing_emulated(void)
+{
+    const char *library = getenv("ZOO_CUDA_LIBRARY");
+    return testing_cuda() && library && *library;
+}
+
 /* What the emulated GPU takes too long for is run once, on small shapes: where its accesses are watched, for races or by a
  * sanitizer, and in ./tests/run --gpu. */
 static inline bool testing_once(void)
