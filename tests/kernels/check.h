@@ -239,7 +239,7 @@ static inline void check_refused(void (*call)(Trial *))
     pid_t child = fork();
     if (child == 0) {
         unsetenv("ZOO_ABORT");
-        unsetenv("ZOO_TEST_DEVICE"); /* a GPU is not there for a child */
+        child_begins();
         close(STDERR_FILENO);
         Trial t = {.backend = cpu_backend_at("plain"), .exec = {.threads = 1}};
         call(&t);

@@ -109,7 +109,7 @@ static inline int child_status(void (*act)(void *), void *argument, bool abort, 
             setenv("ZOO_ABORT", "1", 1);
         else
             unsetenv("ZOO_ABORT");
-        unsetenv("ZOO_TEST_DEVICE");
+        child_begins();
         signal(SIGABRT, SIG_DFL);
         act(argument);
         _exit(0);
