@@ -5,6 +5,7 @@
 
 #include "common/kernels/dtype.h"
 #include "tests/cuda_emulation/dry.h"
+#include "tests/cuda_emulation/internal.h"
 
 #include <algorithm>
 #include <stdio.h>
@@ -45,6 +46,8 @@ const char *cublasLtGetStatusString(cublasStatus_t status)
 
 cublasStatus_t cublasLtCreate(cublasLtHandle_t *handle)
 {
+    if (emulated_breaks_captures(false)) /* it asks for memory, and may wait */
+        return CUBLAS_STATUS_NOT_INITIALIZED;
     *handle = new EmulatedBlas();
     return CUBLAS_STATUS_SUCCESS;
 }
@@ -285,10 +288,47 @@ static void check_memory(std::initializer_list<const void *> operands)
         device_memory_check("cublasLtMatmul", data);
 }
 
+/* A product as it was asked for, with copies of its descriptions: a graph runs it when those may be gone. */
+struct Call {
+    EmulatedProduct product;
+    EmulatedMatrix a, b, c, d;
+    const void *a_data, *b_data, *c_data;
+    void *d_data, *workspace;
+    size_t workspace_bytes;
+    float alpha, beta;
+};
+
+static void run(const Call *call)
+{
+    const EmulatedProduct *p = &call->product;
+    const EmulatedMatrix *a = &call->a, *b = &call->b, *d = &call->d;
+    if (dry_product(p, a, b, d, call->beta != 0))
+        return;
+    DeviceMemoryOpen open;
+    if (call->workspace_bytes > 0) /* it is nobody else's */
+        memset(call->workspace, 0xff, call->workspace_bytes < 4096 ? call->workspace_bytes : 4096);
+    int64_t rows = (int64_t)d->rows, cols = (int64_t)d->cols, k = (int64_t)(p->a == CUBLAS_OP_T ? a->rows : a->cols);
+    std::vector<double> sums((size_t)cols);
+    for (int64_t item = 0; item < d->batch; item++) {
+        std::vector<float> left = dense(call->a_data, a, p->a, item), right = dense(call->b_data, b, p->b, item);
+        for (int64_t row = 0; row < rows; row++) {
+            std::fill(sums.begin(), sums.end(), 0.0);
+            for (int64_t i = 0; i < k; i++) {
+                double factor = left[(size_t)(row * k + i)];
+                const float *others = &right[(size_t)(i * cols)];
+                for (int64_t col = 0; col < cols; col++)
+                    sums[(size_t)col] += factor * others[col];
+            }
+            finish_row(p, d, item, row, sums.data(), call->alpha, call->beta, call->c_data, &call->c, call->d_data);
+        }
+    }
+}
+
 cublasStatus_t cublasLtMatmul(cublasLtHandle_t, cublasLtMatmulDesc_t p, const void *alpha, const void *a_data,
                               cublasLtMatrixLayout_t a, const void *b_data, cublasLtMatrixLayout_t b, const void *beta,
                               const void *c_data, cublasLtMatrixLayout_t c, void *d_data, cublasLtMatrixLayout_t d,
-                              const cublasLtMatmulAlgo_t *algo, void *workspace, size_t workspace_bytes, cudaStream_t)
+                              const cublasLtMatmulAlgo_t *algo, void *workspace, size_t workspace_bytes,
+                              cudaStream_t stream)
 {
     cublasStatus_t fits = product_fits(p, a, b, c, d);
     if (fits != CUBLAS_STATUS_SUCCESS)
@@ -300,25 +340,19 @@ cublasStatus_t cublasLtMatmul(cublasLtHandle_t, cublasLtMatmulDesc_t p, const vo
     check_memory({a_data, b_data, *(const float *)beta != 0 ? c_data : a_data, d_data,
                   has_bias(p->epilogue) ? p->bias : d_data, has_aux(p->epilogue) ? p->aux : d_data,
                   workspace_bytes ? workspace : d_data});
-    if (dry_product(p, a, b, d, *(const float *)beta != 0))
-        return CUBLAS_STATUS_SUCCESS;
-    DeviceMemoryOpen open;
-    if (workspace_bytes > 0)
-        memset(workspace, 0xff, workspace_bytes < 4096 ? workspace_bytes : 4096); /* it is nobody else's */
-    int64_t rows = (int64_t)d->rows, cols = (int64_t)d->cols, k = (int64_t)(p->a == CUBLAS_OP_T ? a->rows : a->cols);
-    std::vector<double> sums((size_t)cols);
-    for (int64_t item = 0; item < d->batch; item++) {
-        std::vector<float> left = dense(a_data, a, p->a, item), right = dense(b_data, b, p->b, item);
-        for (int64_t row = 0; row < rows; row++) {
-            std::fill(sums.begin(), sums.end(), 0.0);
-            for (int64_t i = 0; i < k; i++) {
-                double factor = left[(size_t)(row * k + i)];
-                const float *others = &right[(size_t)(i * cols)];
-                for (int64_t col = 0; col < cols; col++)
-                    sums[(size_t)col] += factor * others[col];
-            }
-            finish_row(p, d, item, row, sums.data(), *(const float *)alpha, *(const float *)beta, c_data, c, d_data);
-        }
-    }
+    Call call = {*p,
+                 *a,
+                 *b,
+                 *c,
+                 *d,
+                 a_data,
+                 b_data,
+                 c_data,
+                 d_data,
+                 workspace,
+                 workspace_bytes,
+                 *(const float *)alpha,
+                 *(const float *)beta};
+    emulated_do(stream, {EmulatedWork::KERNEL, 0, NULL, NULL, 0, [=] { run(&call); }, 0});
     return CUBLAS_STATUS_SUCCESS;
 }

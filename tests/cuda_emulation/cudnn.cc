@@ -3,6 +3,7 @@
 #include <cudnn.h>
 
 #include "tests/cuda_emulation/dry.h"
+#include "tests/cuda_emulation/internal.h"
 
 #include <stdio.h>
 #include <vector>
@@ -30,6 +31,8 @@ const char *cudnnGetErrorString(cudnnStatus_t status)
 
 cudnnStatus_t cudnnCreate(cudnnHandle_t *handle)
 {
+    if (emulated_breaks_captures(false)) /* it asks for memory, and may wait */
+        return CUDNN_STATUS_NOT_INITIALIZED;
     *handle = new EmulatedDnn();
     return CUDNN_STATUS_SUCCESS;
 }
@@ -242,27 +245,11 @@ static int64_t count_of(const EmulatedTensor *t)
     return t->n * t->c * t->h * t->w;
 }
 
-static void blend(const std::vector<double> &sums, const void *alpha, const void *beta, void *result)
+static void blend(const std::vector<double> &sums, float alpha, float beta, void *result)
 {
-    float *values = (float *)result, a = *(const float *)alpha, b = *(const float *)beta;
+    float *values = (float *)result;
     for (size_t i = 0; i < sums.size(); i++)
-        values[i] = (float)(a * sums[i] + (b != 0 ? b * values[i] : 0));
-}
-
-static void check_memory(const char *call, const void *a, const void *b, const void *c)
-{
-    for (const void *data : {a, b, c})
-        device_memory_check(call, data);
-}
-
-/* The workspace is the algorithm's own, and must be as large as was said. */
-static cudnnStatus_t use_workspace(void *workspace, size_t bytes)
-{
-    device_memory_check("cuDNN, workspace", workspace);
-    if (bytes < workspace_wanted)
-        return CUDNN_STATUS_BAD_PARAM;
-    memset(workspace, 0xff, workspace_wanted);
-    return CUDNN_STATUS_SUCCESS;
+        values[i] = (float)(alpha * sums[i] + (beta != 0 ? beta * values[i] : 0));
 }
 
 /* All three directions: as many products, each of the three tensors once. */
@@ -278,94 +265,123 @@ static bool dry_convolution(const char *direction, const EmulatedTensor *x, cons
                        2.0 * (double)count_of(y) * (double)(w->c * w->h * w->w));
 }
 
-cudnnStatus_t cudnnConvolutionForward(cudnnHandle_t, const void *alpha, cudnnTensorDescriptor_t x, const void *x_data,
-                                      cudnnFilterDescriptor_t w, const void *w_data, cudnnConvolutionDescriptor_t c,
-                                      cudnnConvolutionFwdAlgo_t, void *workspace, size_t workspace_bytes,
-                                      const void *beta, cudnnTensorDescriptor_t y, void *y_data)
+/* A call with copies of its descriptions: a graph runs it when those may be gone. One of the three tensors is the result. */
+struct Call {
+    enum Direction { FORWARD, BY_INPUT, BY_WEIGHT } direction;
+    EmulatedTensor x, w, y;
+    EmulatedConvolution c;
+    const float *x_data, *w_data, *y_data; /* NULL: the result */
+    void *result, *workspace;
+    float alpha, beta;
+};
+
+static void run(const Call *call)
 {
+    static const char *const names[] = {"forward", "by input", "by weight"};
+    const EmulatedTensor *results[] = {&call->y, &call->x, &call->w}, *result = results[call->direction];
+    if (dry_convolution(names[call->direction], &call->x, &call->w, &call->c, &call->y, result))
+        return;
     DeviceMemoryOpen open;
-    check_memory("cudnnConvolutionForward", x_data, w_data, y_data);
-    cudnnStatus_t status = fits(x, w, c, y);
-    if (status == CUDNN_STATUS_SUCCESS)
-        status = use_workspace(workspace, workspace_bytes);
+    memset(call->workspace, 0xff, workspace_wanted); /* the algorithm's own */
+    std::vector<double> sums((size_t)count_of(result));
+    const float *x = call->x_data, *w = call->w_data, *y = call->y_data;
+    each_product(&call->x, &call->w, &call->c, &call->y, [&](int64_t i, int64_t k, int64_t o) {
+        if (call->direction == Call::FORWARD)
+            sums[(size_t)o] += (double)x[i] * (double)w[k];
+        else if (call->direction == Call::BY_INPUT)
+            sums[(size_t)i] += (double)y[o] * (double)w[k];
+        else
+            sums[(size_t)k] += (double)y[o] * (double)x[i];
+    });
+    blend(sums, call->alpha, call->beta, call->result);
+}
+
+static void check_memory(std::initializer_list<const void *> operands)
+{
+    for (const void *data : operands)
+        if (data)
+            device_memory_check("cuDNN", data);
+}
+
+/* The workspace must be as large as was said. */
+static cudnnStatus_t start(cudnnHandle_t handle, const Call &call, size_t workspace_bytes)
+{
+    cudnnStatus_t status = fits(&call.x, &call.w, &call.c, &call.y);
     if (status != CUDNN_STATUS_SUCCESS)
         return status;
-    if (dry_convolution("forward", x, w, c, y, y))
-        return CUDNN_STATUS_SUCCESS;
-    const float *images = (const float *)x_data, *weight = (const float *)w_data;
-    std::vector<double> sums((size_t)count_of(y));
-    each_product(x, w, c, y,
-                 [&](int64_t i, int64_t k, int64_t o) { sums[(size_t)o] += (double)images[i] * (double)weight[k]; });
-    blend(sums, alpha, beta, y_data);
+    if (workspace_bytes < workspace_wanted)
+        return CUDNN_STATUS_BAD_PARAM;
+    check_memory({call.x_data, call.w_data, call.y_data, call.result, call.workspace});
+    emulated_do(handle->stream, {EmulatedWork::KERNEL, 0, NULL, NULL, 0, [=] { run(&call); }, 0});
     return CUDNN_STATUS_SUCCESS;
 }
 
-cudnnStatus_t cudnnConvolutionBackwardData(cudnnHandle_t, const void *alpha, cudnnFilterDescriptor_t w,
+static float number(const void *scalar)
+{
+    return *(const float *)scalar;
+}
+
+cudnnStatus_t cudnnConvolutionForward(cudnnHandle_t handle, const void *alpha, cudnnTensorDescriptor_t x,
+                                      const void *x_data, cudnnFilterDescriptor_t w, const void *w_data,
+                                      cudnnConvolutionDescriptor_t c, cudnnConvolutionFwdAlgo_t, void *workspace,
+                                      size_t workspace_bytes, const void *beta, cudnnTensorDescriptor_t y, void *y_data)
+{
+    Call call = {
+        Call::FORWARD, *x,          *w, *y, *c, (const float *)x_data, (const float *)w_data, NULL, y_data, workspace,
+        number(alpha), number(beta)};
+    return start(handle, call, workspace_bytes);
+}
+
+cudnnStatus_t cudnnConvolutionBackwardData(cudnnHandle_t handle, const void *alpha, cudnnFilterDescriptor_t w,
                                            const void *w_data, cudnnTensorDescriptor_t dy, const void *dy_data,
                                            cudnnConvolutionDescriptor_t c, cudnnConvolutionBwdDataAlgo_t algorithm,
                                            void *workspace, size_t workspace_bytes, const void *beta,
                                            cudnnTensorDescriptor_t dx, void *dx_data)
 {
-    DeviceMemoryOpen open;
-    check_memory("cudnnConvolutionBackwardData", w_data, dy_data, dx_data);
-    cudnnStatus_t status = fits(dx, w, c, dy);
-    if (status == CUDNN_STATUS_SUCCESS)
-        status = use_workspace(workspace, workspace_bytes);
-    if (status != CUDNN_STATUS_SUCCESS)
-        return status;
-    if (dry_convolution("by input", dx, w, c, dy, dx))
-        return CUDNN_STATUS_SUCCESS;
     if (algorithm != CUDNN_CONVOLUTION_BWD_DATA_ALGO_1)
         emulated_fail("cuDNN: a gradient by input that is not deterministic");
-    const float *gradient = (const float *)dy_data, *weight = (const float *)w_data;
-    std::vector<double> sums((size_t)count_of(dx));
-    each_product(dx, w, c, dy,
-                 [&](int64_t i, int64_t k, int64_t o) { sums[(size_t)i] += (double)gradient[o] * (double)weight[k]; });
-    blend(sums, alpha, beta, dx_data);
-    return CUDNN_STATUS_SUCCESS;
+    Call call = {Call::BY_INPUT,         *dx,     *w,        *dy,           *c,          NULL, (const float *)w_data,
+                 (const float *)dy_data, dx_data, workspace, number(alpha), number(beta)};
+    return start(handle, call, workspace_bytes);
 }
 
-cudnnStatus_t cudnnConvolutionBackwardFilter(cudnnHandle_t, const void *alpha, cudnnTensorDescriptor_t x,
+cudnnStatus_t cudnnConvolutionBackwardFilter(cudnnHandle_t handle, const void *alpha, cudnnTensorDescriptor_t x,
                                              const void *x_data, cudnnTensorDescriptor_t dy, const void *dy_data,
                                              cudnnConvolutionDescriptor_t c, cudnnConvolutionBwdFilterAlgo_t algorithm,
                                              void *workspace, size_t workspace_bytes, const void *beta,
                                              cudnnFilterDescriptor_t dw, void *dw_data)
 {
-    DeviceMemoryOpen open;
-    check_memory("cudnnConvolutionBackwardFilter", x_data, dy_data, dw_data);
-    cudnnStatus_t status = fits(x, dw, c, dy);
-    if (status == CUDNN_STATUS_SUCCESS)
-        status = use_workspace(workspace, workspace_bytes);
-    if (status != CUDNN_STATUS_SUCCESS)
-        return status;
-    if (dry_convolution("by weight", x, dw, c, dy, dw))
-        return CUDNN_STATUS_SUCCESS;
     if (algorithm != CUDNN_CONVOLUTION_BWD_FILTER_ALGO_1)
         emulated_fail("cuDNN: a gradient by weight that is not deterministic");
-    const float *images = (const float *)x_data, *gradient = (const float *)dy_data;
-    std::vector<double> sums((size_t)count_of(dw));
-    each_product(x, dw, c, dy,
-                 [&](int64_t i, int64_t k, int64_t o) { sums[(size_t)k] += (double)gradient[o] * (double)images[i]; });
-    blend(sums, alpha, beta, dw_data);
-    return CUDNN_STATUS_SUCCESS;
+    Call call = {Call::BY_WEIGHT,        *x,      *dw,       *dy,           *c,          (const float *)x_data, NULL,
+                 (const float *)dy_data, dw_data, workspace, number(alpha), number(beta)};
+    return start(handle, call, workspace_bytes);
 }
 
-cudnnStatus_t cudnnConvolutionBackwardBias(cudnnHandle_t, const void *alpha, cudnnTensorDescriptor_t dy,
-                                           const void *dy_data, const void *beta, cudnnTensorDescriptor_t db,
-                                           void *db_data)
+static void add_up_bias(const EmulatedTensor *dy, const float *values, float alpha, float beta, void *db)
 {
-    if (db->n != 1 || db->c != dy->c || db->h != 1 || db->w != 1)
-        return CUDNN_STATUS_BAD_PARAM;
     if (dry_library("cudnn bias", "fp32", 4.0 * (double)count_of(dy), 4.0 * (double)dy->c, 0))
-        return CUDNN_STATUS_SUCCESS;
+        return;
     DeviceMemoryOpen open;
-    check_memory("cudnnConvolutionBackwardBias", dy_data, db_data, db_data);
     std::vector<double> sums((size_t)dy->c);
     for (int64_t n = 0; n < dy->n; n++)
         for (int64_t c = 0; c < dy->c; c++)
             for (int64_t h = 0; h < dy->h; h++)
                 for (int64_t w = 0; w < dy->w; w++)
-                    sums[(size_t)c] += (double)((const float *)dy_data)[at(dy, n, c, h, w)];
-    blend(sums, alpha, beta, db_data);
+                    sums[(size_t)c] += (double)values[at(dy, n, c, h, w)];
+    blend(sums, alpha, beta, db);
+}
+
+cudnnStatus_t cudnnConvolutionBackwardBias(cudnnHandle_t handle, const void *alpha, cudnnTensorDescriptor_t dy,
+                                           const void *dy_data, const void *beta, cudnnTensorDescriptor_t db,
+                                           void *db_data)
+{
+    if (db->n != 1 || db->c != dy->c || db->h != 1 || db->w != 1)
+        return CUDNN_STATUS_BAD_PARAM;
+    check_memory({dy_data, db_data});
+    EmulatedTensor images = *dy;
+    float a = number(alpha), b = number(beta);
+    emulated_do(handle->stream, {EmulatedWork::KERNEL, 0, NULL, NULL, 0,
+                                 [=] { add_up_bias(&images, (const float *)dy_data, a, b, db_data); }, 0});
     return CUDNN_STATUS_SUCCESS;
 }

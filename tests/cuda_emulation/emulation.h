@@ -21,6 +21,7 @@ __attribute__((const)) uint3 emulated_block_index(void);
 __attribute__((const)) dim3 emulated_block_size(void);
 __attribute__((const)) dim3 emulated_grid_size(void);
 
+struct EmulatedStream;
 struct EmulatedLaunch {
     const char *kernel, *file;
     int line;
@@ -29,9 +30,11 @@ struct EmulatedLaunch {
     size_t shared_bytes;
 };
 
-/* Runs call(body) once a thread of the grid; body holds the arguments. Ends the process with a line that names kernel, block and
- * thread where the launch breaks a rule of CUDA: sizes, a divergent barrier, a race, memory that is nobody's or the host's. */
-void emulated_launch(EmulatedLaunch launch, void (*call)(const void *body), const void *body, size_t body_bytes);
+/* Runs call(body) once a thread of the grid: at once, or, of a copy of the body (it holds the arguments), when the graph is launched that the stream is being
+ * captured into. Ends the process with a line that names kernel, block and thread where the launch breaks a rule of CUDA: sizes, a
+ * divergent barrier, a race, memory that is nobody's or the host's. */
+void emulated_launch(EmulatedLaunch launch, EmulatedStream *stream, void (*call)(const void *body), const void *body,
+                     size_t body_bytes);
 
 void *emulated_dynamic_shared(void);
 

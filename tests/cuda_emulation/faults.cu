@@ -1,28 +1,11 @@
 /* The emulator itself: collectives and barriers mean what CUDA says, and a planted fault of every kind that it claims
  * to see is seen. Built twice: as it is (test_cuda_emulation), and with its kernels watched for races
  * (test_cuda_races). */
-#include "common/kernels/cuda/launch.cuh"
 #include "common/kernels/cuda/number.cuh"
 #include "common/kernels/cuda/ptx.cuh"
-
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stdio.h>
-#include <sys/wait.h>
-#include <unistd.h>
-extern "C" {
-#include <cmocka.h>
-}
+#include "tests/cuda_emulation/faults.h"
 
 static const Exec exec = {1, NULL, 0, NULL};
-
-static float *device_floats(int count)
-{
-    void *memory;
-    assert_int_equal(cudaMalloc(&memory, (size_t)count * sizeof(float)), cudaSuccess);
-    assert_int_equal(cudaMemset(memory, 0, (size_t)count * sizeof(float)), cudaSuccess);
-    return (float *)memory;
-}
 
 /* ---- What CUDA promises */
 
@@ -220,30 +203,30 @@ __global__ void race(Fault fault, bool guarded, float *out)
         out[first + t] = x;
 }
 
-static void run_diverge(Fault fault)
+static void run_diverge(int fault)
 {
-    LAUNCH(diverge, 1, FLOATS, 0, &exec, fault, device_floats(FLOATS));
+    LAUNCH(diverge, 1, FLOATS, 0, &exec, (Fault)fault, device_floats(FLOATS));
 }
 
-static void run_outside(Fault fault)
+static void run_outside(int fault)
 {
-    LAUNCH(outside, 1, FLOATS, FLOATS * sizeof(float), &exec, fault, FLOATS, device_floats(FLOATS));
+    LAUNCH(outside, 1, FLOATS, FLOATS * sizeof(float), &exec, (Fault)fault, FLOATS, device_floats(FLOATS));
 }
 
 /* Managed memory, as the tests of the kernels use it. */
-static void run_outside_managed(Fault fault)
+static void run_outside_managed(int fault)
 {
     void *memory;
     assert_int_equal(cudaMallocManaged(&memory, FLOATS * sizeof(float)), cudaSuccess);
-    LAUNCH(outside, 1, FLOATS, FLOATS * sizeof(float), &exec, fault, FLOATS, (float *)memory);
+    LAUNCH(outside, 1, FLOATS, FLOATS * sizeof(float), &exec, (Fault)fault, FLOATS, (float *)memory);
     assert_true(*(float *)memory == 2);
     cudaFree(memory);
 }
 
-static void run_on_the_hosts_memory(Fault fault)
+static void run_on_the_hosts_memory(int fault)
 {
     float memory[FLOATS];
-    LAUNCH(outside, 1, FLOATS, FLOATS * sizeof(float), &exec, fault, FLOATS, memory);
+    LAUNCH(outside, 1, FLOATS, FLOATS * sizeof(float), &exec, (Fault)fault, FLOATS, memory);
 }
 
 __global__ void follow(float *const *pointer)
@@ -251,7 +234,7 @@ __global__ void follow(float *const *pointer)
     **pointer = 1;
 }
 
-static void run_a_hidden_pointer(Fault)
+static void run_a_hidden_pointer(int)
 {
     float x, *pointer = &x, **memory;
     assert_int_equal(cudaMallocManaged((void **)&memory, sizeof *memory), cudaSuccess);
@@ -259,7 +242,7 @@ static void run_a_hidden_pointer(Fault)
     LAUNCH(follow, 1, 1, 0, &exec, memory);
 }
 
-static void run_in_a_fork(Fault)
+static void run_in_a_fork(int)
 {
     device_floats(FLOATS);
     pid_t child = fork();
@@ -270,71 +253,55 @@ static void run_in_a_fork(Fault)
     _exit(WEXITSTATUS(status));
 }
 
-static void run_race(Fault fault)
+static void run_race(int fault)
 {
     float *memory = device_floats(3 * FLOATS);
-    LAUNCH(race, 2, FLOATS, 0, &exec, fault, false, memory);
+    LAUNCH(race, 2, FLOATS, 0, &exec, (Fault)fault, false, memory);
     cudaFree(memory);
 }
 
-static void run_guarded(Fault fault)
+static void run_guarded(int fault)
 {
     float *memory = device_floats(3 * FLOATS);
-    LAUNCH(race, 2, FLOATS, 0, &exec, fault, true, memory);
+    LAUNCH(race, 2, FLOATS, 0, &exec, (Fault)fault, true, memory);
     cudaFree(memory);
 }
 
-static void run_large_block(Fault)
+static void run_large_block(int)
 {
     LAUNCH(diverge, 1, 1025, 0, &exec, NO_FAULT, device_floats(2000));
 }
 
-static void run_large_shared(Fault)
+static void run_large_shared(int)
 {
     LAUNCH(outside, 1, FLOATS, 200 << 10, &exec, NO_FAULT, FLOATS, device_floats(FLOATS));
 }
 
-static void host_reads(Fault)
+static void host_reads(int)
 {
     printf("%f\n", *(volatile float *)device_floats(FLOATS));
 }
 
-static void copy_the_wrong_way(Fault)
+static void copy_the_wrong_way(int)
 {
     float x = 0;
     cudaMemcpy(&x, device_floats(1), sizeof x, cudaMemcpyHostToDevice);
 }
 
-static void copy_too_much(Fault)
+static void copy_too_much(int)
 {
     float x[2];
     cudaMemcpy(x, device_floats(1), sizeof x, cudaMemcpyDeviceToHost);
 }
 
-static void free_twice(Fault)
+static void free_twice(int)
 {
     float *memory = device_floats(1);
     cudaFree(memory);
     cudaFree(memory);
 }
 
-enum Build { PLAIN = 1, ASAN = 2, WATCHED = 4, ALL_BUILDS = 7 };
-#if defined ZOO_CUDA_RACES
-static const Build this_build = WATCHED;
-#elif defined __SANITIZE_ADDRESS__
-static const Build this_build = ASAN;
-#else
-static const Build this_build = PLAIN;
-#endif
-
-/* Words that the line on stderr must have; NULL: nothing is said, and the process ends well. */
-static const struct Planted {
-    const char *name;
-    void (*run)(Fault);
-    Fault fault;
-    int builds; /* in which it is seen */
-    const char *words;
-} planted[] = {
+static const Planted planted[] = {
     {"barriers at two lines", run_diverge, WAIT_APART, ALL_BUILDS, "divergent barrier"},
     {"a shuffle beside a barrier", run_diverge, RETURN_APART, ALL_BUILDS, "waits in a warp collective"},
     {"a shuffle beside a vote", run_diverge, VOTE_APART, ALL_BUILDS, "divergent warp"},
@@ -378,49 +345,14 @@ static const struct Planted {
     {"ordered: shared memory", run_guarded, NOT_WRITTEN, ALL_BUILDS, NULL},
 };
 
-/* Runs it in a process of its own (a forked one has no CUDA), with what it says on stderr. Returns its exit status. */
-static int status_of(int index, char *said, size_t size)
-{
-    FILE *text = tmpfile();
-    char number[16];
-    snprintf(number, sizeof number, "%d", index);
-    assert_non_null(text);
-    fflush(NULL);
-    pid_t child = fork();
-    if (child == 0) {
-        unsetenv("ZOO_ABORT");
-        dup2(fileno(text), STDERR_FILENO);
-        execl("/proc/self/exe", "faults", number, (char *)NULL);
-        _exit(3);
-    }
-    int status;
-    assert_int_equal(waitpid(child, &status, 0), child);
-    rewind(text);
-    said[fread(said, 1, size - 1, text)] = 0;
-    fclose(text);
-    return status;
-}
-
 static void planted_faults_are_found(void **)
 {
-    static char said[1 << 16];
-    for (const Planted &p : planted) {
-        if (!(p.builds & this_build))
-            continue;
-        int status = status_of((int)(&p - planted), said, sizeof said);
-        if (p.words ? status == 0 || !strstr(said, p.words) : status != 0 || said[0])
-            fail_msg("%s: status %d, \"%s\" expected in: %s", p.name, status, p.words ? p.words : "nothing", said);
-    }
+    check_planted(planted, sizeof planted / sizeof *planted);
 }
 
-/* With a number: that fault. */
 int main(int arguments, char **argument)
 {
-    if (arguments > 1) {
-        const Planted *p = &planted[atoi(argument[1])];
-        p->run(p->fault);
-        _exit(0);
-    }
+    run_planted(planted, arguments, argument);
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(shuffles_move_what_cuda_says),
         cmocka_unit_test(blocks_meet_at_barriers),

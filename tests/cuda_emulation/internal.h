@@ -2,6 +2,8 @@
 #pragma once
 #include "tests/cuda_emulation/emulation.h"
 
+#include <functional>
+
 /* The running thread; NULL outside of a kernel. */
 struct EmulatedThread {
     uint3 thread_index, block_index;
@@ -35,3 +37,25 @@ void emulated_process_check(void); /* a fork of a process with CUDA has none */
 /* Launches wait for each other: programs may have several host threads. */
 void emulated_lock(void);
 void emulated_unlock(void);
+
+/* ---- What a stream is given (stream.cc) */
+struct EmulatedWork {
+    enum Kind { KERNEL, COPY, FILL } kind;
+    int direction;    /* of a copy: cudaMemcpyKind */
+    const void *from; /* what a copy reads, */
+    void *to;         /* and what a copy or a fill writes */
+    size_t bytes;
+    std::function<void()> run;
+    uint64_t seen; /* of what it reads of the host's memory, when it was captured */
+};
+
+/* Does it, or keeps it where the stream is being captured. */
+void emulated_do(EmulatedStream *stream, EmulatedWork work);
+bool emulated_captures(const EmulatedStream *stream);
+
+/* The host did what is forbidden while a stream is captured: false where none is, else the captures are broken. Where `relaxed`, captures
+ * in relaxed mode allow it. */
+bool emulated_breaks_captures(bool relaxed);
+
+/* Memory goes: no captured copy may need it. */
+void emulated_forget(const void *memory, size_t bytes);

@@ -5,6 +5,7 @@
 #include "tests/cuda_emulation/internal.h"
 #include "tests/cuda_emulation/race.h"
 
+#include <memory>
 #include <pthread.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -392,27 +393,39 @@ void *emulated_dynamic_shared(void)
 }
 
 /* Dynamic shared memory is exactly as long as asked for, so that AddressSanitizer sees its end. */
-void emulated_launch(EmulatedLaunch launch, void (*call)(const void *), const void *body, size_t body_bytes)
+static void run_launch(const EmulatedLaunch *launch, void (*call)(const void *), const void *body, size_t body_bytes)
 {
-    if (launch.grid.x == 0 || launch.grid.y == 0 || launch.grid.z == 0)
-        return;
     emulated_lock();
     DeviceMemoryOpen open;
     emulated_block = {};
-    emulated_block.launch = &launch;
-    emulated_block.threads = (int)(launch.block.x * launch.block.y * launch.block.z);
+    emulated_block.launch = launch;
+    emulated_block.threads = (int)(launch->block.x * launch->block.y * launch->block.z);
     emulated_block.body = (const char *)body;
     emulated_block.body_bytes = body_bytes;
-    check_sizes(&launch);
-    check_arguments(&launch);
+    check_sizes(launch);
+    check_arguments(launch);
     void *shared;
-    if (posix_memalign(&shared, 128, launch.shared_bytes ? launch.shared_bytes : 1))
-        emulated_fail("no memory for %zu bytes of dynamic shared memory", launch.shared_bytes);
+    if (posix_memalign(&shared, 128, launch->shared_bytes ? launch->shared_bytes : 1))
+        emulated_fail("no memory for %zu bytes of dynamic shared memory", launch->shared_bytes);
     emulated_block.shared = (char *)shared;
     kernel_call = call;
     kernel_body = body;
-    run_grid(&launch);
+    run_grid(launch);
     free(shared);
     emulated_block = {};
     emulated_unlock();
+}
+
+void emulated_launch(EmulatedLaunch launch, EmulatedStream *stream, void (*call)(const void *), const void *body,
+                     size_t body_bytes)
+{
+    if (launch.grid.x == 0 || launch.grid.y == 0 || launch.grid.z == 0)
+        return;
+    if (!emulated_captures(stream)) {
+        run_launch(&launch, call, body, body_bytes);
+        return;
+    }
+    std::shared_ptr<void> copy(memcpy(malloc(body_bytes), body, body_bytes), free); /* malloc: aligned for any vector */
+    emulated_do(stream, {EmulatedWork::KERNEL, 0, NULL, NULL, 0,
+                         [=] { run_launch(&launch, call, copy.get(), body_bytes); }, 0});
 }

@@ -170,6 +170,8 @@ static size_t limit(void)
 
 cudaError_t cudaMalloc(void **memory, size_t bytes)
 {
+    if (emulated_breaks_captures(true))
+        return cudaErrorStreamCaptureUnsupported;
     std::lock_guard<std::recursive_mutex> hold(guard);
     emulated_process_check();
     if (!region)
@@ -217,6 +219,8 @@ cudaError_t cudaFree(void *memory)
 {
     if (!memory)
         return cudaSuccess;
+    if (emulated_breaks_captures(false))
+        return cudaErrorStreamCaptureUnsupported;
     std::lock_guard<std::recursive_mutex> hold(guard);
     if (managed.erase((uintptr_t)memory)) {
         free(memory);
@@ -234,18 +238,25 @@ cudaError_t cudaFree(void *memory)
     return cudaSuccess;
 }
 
-cudaError_t cudaMallocAsync(void **memory, size_t bytes, cudaStream_t)
+/* Captured, they would be nodes of the graph: not emulated. */
+cudaError_t cudaMallocAsync(void **memory, size_t bytes, cudaStream_t stream)
 {
+    if (emulated_captures(stream) && emulated_breaks_captures(false))
+        return cudaErrorStreamCaptureUnsupported;
     return cudaMalloc(memory, bytes);
 }
 
-cudaError_t cudaFreeAsync(void *memory, cudaStream_t)
+cudaError_t cudaFreeAsync(void *memory, cudaStream_t stream)
 {
+    if (emulated_captures(stream) && emulated_breaks_captures(false))
+        return cudaErrorStreamCaptureUnsupported;
     return cudaFree(memory);
 }
 
 cudaError_t cudaMallocHost(void **memory, size_t bytes)
 {
+    if (emulated_breaks_captures(true))
+        return cudaErrorStreamCaptureUnsupported;
     return posix_memalign(memory, 64, bytes ? bytes : 1) ? cudaErrorMemoryAllocation : cudaSuccess;
 }
 
@@ -256,6 +267,9 @@ cudaError_t cudaHostAlloc(void **memory, size_t bytes, unsigned)
 
 cudaError_t cudaFreeHost(void *memory)
 {
+    if (emulated_breaks_captures(true))
+        return cudaErrorStreamCaptureUnsupported;
+    emulated_forget(memory, 1);
     free(memory);
     return cudaSuccess;
 }
@@ -281,39 +295,54 @@ static void check_end(const char *end, const void *address, size_t bytes, bool d
         emulated_fail("cudaMemcpy: %zu bytes at %s %p go beyond its allocation", bytes, end, address);
 }
 
-cudaError_t cudaMemcpyAsync(void *to, const void *from, size_t bytes, cudaMemcpyKind kind, cudaStream_t)
+static void copy(void *to, const void *from, size_t bytes, cudaMemcpyKind kind)
 {
-    if (kind != cudaMemcpyDefault) {
-        check_end("destination", to, bytes, kind == cudaMemcpyHostToDevice || kind == cudaMemcpyDeviceToDevice);
-        check_end("source", from, bytes, kind == cudaMemcpyDeviceToHost || kind == cudaMemcpyDeviceToDevice);
-    }
     if (kind == cudaMemcpyDeviceToDevice && dry_library("copy", "byte", (double)bytes, (double)bytes, 0))
-        return cudaSuccess;
+        return;
     DeviceMemoryOpen open;
     if (bytes > 0 && dry_run() && kind == cudaMemcpyDeviceToHost)
         memset(to, 0, bytes); /* nothing was computed, and programs stop at numbers that are none */
     else if (bytes > 0)
         memcpy(to, from, bytes);
+}
+
+cudaError_t cudaMemcpyAsync(void *to, const void *from, size_t bytes, cudaMemcpyKind kind, cudaStream_t stream)
+{
+    if (kind != cudaMemcpyDefault) {
+        check_end("destination", to, bytes, kind == cudaMemcpyHostToDevice || kind == cudaMemcpyDeviceToDevice);
+        check_end("source", from, bytes, kind == cudaMemcpyDeviceToHost || kind == cudaMemcpyDeviceToDevice);
+    }
+    emulated_do(stream, {EmulatedWork::COPY, kind, from, to, bytes, [=] { copy(to, from, bytes, kind); }, 0});
     return cudaSuccess;
 }
 
+/* Those that wait for the device, whatever is captured: more than CUDA forbids. */
 cudaError_t cudaMemcpy(void *to, const void *from, size_t bytes, cudaMemcpyKind kind)
 {
+    if (emulated_breaks_captures(false))
+        return cudaErrorStreamCaptureUnsupported;
     return cudaMemcpyAsync(to, from, bytes, kind, NULL);
 }
 
-cudaError_t cudaMemsetAsync(void *memory, int byte, size_t bytes, cudaStream_t)
+static void fill(void *memory, int byte, size_t bytes)
 {
-    check_end("destination", memory, bytes, true);
     if (dry_library("fill", "byte", 0, (double)bytes, 0))
-        return cudaSuccess;
+        return;
     DeviceMemoryOpen open;
     if (bytes > 0)
         memset(memory, byte, bytes);
+}
+
+cudaError_t cudaMemsetAsync(void *memory, int byte, size_t bytes, cudaStream_t stream)
+{
+    check_end("destination", memory, bytes, true);
+    emulated_do(stream, {EmulatedWork::FILL, 0, NULL, memory, bytes, [=] { fill(memory, byte, bytes); }, 0});
     return cudaSuccess;
 }
 
 cudaError_t cudaMemset(void *memory, int byte, size_t bytes)
 {
+    if (emulated_breaks_captures(false))
+        return cudaErrorStreamCaptureUnsupported;
     return cudaMemsetAsync(memory, byte, bytes, NULL);
 }

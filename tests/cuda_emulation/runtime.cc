@@ -1,18 +1,10 @@
-/* Devices, streams, events and errors: there is one device, and all work is done when a call returns. The environment may say
+/* Devices and errors: there is one device, and what fails says so at once. The environment may say
  * what it is: EMULATED_CAPABILITY=70, EMULATED_DRIVER=11000 (0: there is none), EMULATED_GPUS=0, EMULATED_MEMORY=64M. */
 #include <cuda_runtime.h>
 
 #include "tests/cuda_emulation/internal.h"
 
 #include <stdlib.h>
-#include <time.h>
-
-struct EmulatedStream {
-    int unused;
-};
-struct EmulatedEvent {
-    struct timespec when;
-};
 
 enum { TOOLKIT = 13000 };
 
@@ -37,6 +29,16 @@ const char *cudaGetErrorString(cudaError_t status)
         return "out of memory";
     case cudaErrorInvalidValue:
         return "invalid argument";
+    case cudaErrorStreamCaptureUnsupported:
+        return "operation not permitted when stream is capturing";
+    case cudaErrorStreamCaptureInvalidated:
+        return "operation failed due to a previous error during capture";
+    case cudaErrorStreamCaptureIsolation:
+        return "dependency created on uncaptured work in another stream";
+    case cudaErrorCapturedEvent:
+        return "operation not permitted on an event last recorded in a capturing stream";
+    case cudaErrorGraphExecUpdateFailure:
+        return "the graph update was not performed because it included changes which violated constraints";
     default:
         return "error of the emulation";
     }
@@ -130,77 +132,5 @@ cudaError_t cudaDriverGetVersion(int *version)
 cudaError_t cudaRuntimeGetVersion(int *version)
 {
     *version = TOOLKIT;
-    return cudaSuccess;
-}
-
-cudaError_t cudaStreamCreateWithFlags(cudaStream_t *stream, unsigned)
-{
-    *stream = new EmulatedStream();
-    return cudaSuccess;
-}
-
-cudaError_t cudaStreamCreate(cudaStream_t *stream)
-{
-    return cudaStreamCreateWithFlags(stream, 0);
-}
-
-cudaError_t cudaStreamDestroy(cudaStream_t stream)
-{
-    delete stream;
-    return cudaSuccess;
-}
-
-cudaError_t cudaStreamSynchronize(cudaStream_t)
-{
-    return cudaSuccess;
-}
-
-cudaError_t cudaStreamWaitEvent(cudaStream_t, cudaEvent_t, unsigned)
-{
-    return cudaSuccess;
-}
-
-cudaError_t cudaDeviceSynchronize(void)
-{
-    return cudaSuccess;
-}
-
-cudaError_t cudaEventCreateWithFlags(cudaEvent_t *event, unsigned)
-{
-    *event = new EmulatedEvent();
-    return cudaSuccess;
-}
-
-cudaError_t cudaEventCreate(cudaEvent_t *event)
-{
-    return cudaEventCreateWithFlags(event, 0);
-}
-
-cudaError_t cudaEventRecord(cudaEvent_t event, cudaStream_t)
-{
-    clock_gettime(CLOCK_MONOTONIC, &event->when);
-    return cudaSuccess;
-}
-
-cudaError_t cudaEventSynchronize(cudaEvent_t)
-{
-    return cudaSuccess;
-}
-
-cudaError_t cudaEventQuery(cudaEvent_t)
-{
-    return cudaSuccess;
-}
-
-cudaError_t cudaEventElapsedTime(float *milliseconds, cudaEvent_t from, cudaEvent_t to)
-{
-    *milliseconds = (float)((double)(to->when.tv_sec - from->when.tv_sec) * 1e3 +
-                            (double)(to->when.tv_nsec - from->when.tv_nsec) * 1e-6);
-    return cudaSuccess;
-}
-
-cudaError_t cudaEventDestroy(cudaEvent_t event)
-{
-    delete event;
     return cudaSuccess;
 }

@@ -36,13 +36,13 @@ template <typename... P>
 void launch_kernel(LaunchSite site, void (*kernel)(P...), dim3 grid, dim3 block, size_t shared_bytes, const Exec *exec,
                    typename AsIs<P>::Type... arguments)
 {
-    (void)exec;
     auto body = [=] { kernel(arguments...); };
     typedef decltype(body) Body;
+    static_assert(__is_trivially_copyable(Body), "a kernel's arguments are copied byte by byte");
     __builtin_clear_padding(&body); /* it is searched for addresses */
     emulated_launch(
         {site.kernel, site.file, site.line, (const void *)kernel, grid, block, shared_bytes},
-        [](const void *call) { (*(const Body *)call)(); }, &body, sizeof body);
+        (cudaStream_t)exec->stream, [](const void *call) { (*(const Body *)call)(); }, &body, sizeof body);
 }
 
 #define DYNAMIC_SHARED(type, name) type *name = (type *)emulated_dynamic_shared()
