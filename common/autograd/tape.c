@@ -267,6 +267,22 @@ void tape_reset(Tape *t)
     l->calls.count = 0;
 }
 
+static void step(Tape *t, StepMoment moment)
+{
+    if (t->device != DEVICE_META)
+        t->backend->memory.step(moment);
+}
+
+void tape_begin_step(Tape *t)
+{
+    step(t, STEP_BEGINS);
+}
+
+void tape_end_step(Tape *t)
+{
+    step(t, STEP_ENDS);
+}
+
 Region region_open(Tape *t, Phase phase, Recording recording)
 {
     Region before = t->region;

@@ -48,6 +48,11 @@ Tensor *tape_keep(Tape *t, Tensor *x);
 /* Ends a step: every tensor that is not a parameter is gone. */
 void tape_reset(Tape *t);
 
+/* Around a step of training, all of its work from the first upload to tape_reset: a GPU may start it as a whole (a CUDA graph). Reads
+ * and fetches in between are as always. Steps do not nest. */
+void tape_begin_step(Tape *t);
+void tape_end_step(Tape *t);
+
 /* ---- Mode: a region, which nests. */
 typedef struct Region {
     Phase phase;

@@ -103,7 +103,9 @@ void comm_sum_begin(CommSum *s)
     if (!s->under_way)
         return;
     if (by_device(s)) {
+        s->backend->memory.step(STEP_PAUSES);
         s->comm->device.sum(s->comm->device.own, s->x, s->count, s->backend->stream, &s->exchange);
+        s->backend->memory.step(STEP_GOES_ON);
         return;
     }
     if (s->values != s->x)

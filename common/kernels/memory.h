@@ -9,6 +9,9 @@ typedef struct Fetch {
     void *event; /* cudaEvent_t on a GPU */
 } Fetch;
 
+/* Of a step of training, which a device may start as a whole. */
+typedef enum StepMoment { STEP_BEGINS, STEP_PAUSES, STEP_GOES_ON, STEP_ENDS } StepMoment;
+
 typedef struct MemoryKernels {
     bool on_host; /* the host may look at this memory as at its own */
 
@@ -32,4 +35,9 @@ typedef struct MemoryKernels {
 
     size_t (*total)(void);      /* bytes that the device has */
     void (*wait)(const Exec *); /* until all work that was given to it is done */
+
+    /* Work that is given between the beginning of a step and its end may be put off until the end, or until somebody wants to see
+     * what came of it (a CUDA graph). Nobody who calls kernels and the functions above notices; who hands the stream to a library of
+     * his own pauses the step around that. */
+    void (*step)(StepMoment);
 } MemoryKernels;

@@ -244,31 +244,42 @@ static bool catch_up(Trainer *r, Error *e)
     return count_step(r, &r->started, &result, e);
 }
 
-static bool one_step(Trainer *r, int64_t epoch, int64_t step, double *lr, Error *e)
+static bool compute_step(Trainer *r, Started *now, double *lr, Error *e)
 {
     Task *task = r->task;
     StepResult result = {.measure = NAN};
-    Started now = {r->at.step + 1, epoch, step, task->waited(task)};
     tape_set_step(r->tape, (uint32_t)r->at.step);
     params_zero_gradients(task->params);
     gradient_sum_begin(r->sum);
     Region before = region_open(r->tape, TRAIN, GRAD);
-    bool good = task->train_step(task, r->tape, epoch, &result, e);
+    bool good = task->train_step(task, r->tape, now->epoch, &result, e);
     region_close(r->tape, before);
     if (!good)
         return false;
     gradient_sum_finish(r->sum);
-    now.waited = task->waited(task) - now.waited;
-    if (!catch_up(r, e) || (!task->step_result && !count_step(r, &now, &result, e)))
+    now->waited = task->waited(task) - now->waited;
+    if (!task->step_result && !count_step(r, now, &result, e))
         return false;
-    *lr = task->learning_rate(task, epoch, step);
+    *lr = task->learning_rate(task, now->epoch, now->step);
     optimizer_step(task->optimizer, r->tape, *lr);
     if (task->post_step)
         task->post_step(task, r->tape);
     tape_reset(r->tape);
+    return true;
+}
+
+/* The step before is caught up with when all of this one was given to the device, which then has work while the host waits. */
+static bool one_step(Trainer *r, int64_t epoch, int64_t step, double *lr, Error *e)
+{
+    Started now = {r->at.step + 1, epoch, step, r->task->waited(r->task)};
+    tape_begin_step(r->tape);
+    bool good = compute_step(r, &now, lr, e);
+    tape_end_step(r->tape);
+    if (!good || !catch_up(r, e))
+        return false;
     r->at.step++;
     r->started = now;
-    r->behind = task->step_result != NULL;
+    r->behind = r->task->step_result != NULL;
     return true;
 }
 

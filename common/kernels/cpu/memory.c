@@ -60,6 +60,11 @@ static void wait(const Exec *exec)
     (void)exec; /* kernels have ended when they return */
 }
 
+static void step(StepMoment moment)
+{
+    (void)moment; /* as above */
+}
+
 const MemoryKernels host_memory_kernels = {.on_host = true,
                                            .take = take,
                                            .give = give,
@@ -71,4 +76,5 @@ const MemoryKernels host_memory_kernels = {.on_host = true,
                                            .copy = copy,
                                            .fill = fill,
                                            .total = total,
-                                           .wait = wait};
+                                           .wait = wait,
+                                           .step = step};

@@ -1,8 +1,7 @@
 /* The entry of the shared object: looks whether this machine can run it, and collects the families. */
-#include "common/kernels/cuda/check.cuh"
+#include "common/kernels/cuda/graph.cuh"
 #include <stdint.h>
 extern "C" {
-#include "common/kernels/cuda/families.h"
 __attribute__((visibility("default"))) const Backend *zoo_cuda_backend(Error *e);
 }
 
@@ -56,7 +55,7 @@ static void keep_memory(void)
 const Backend *zoo_cuda_backend(Error *e)
 {
     static Backend backend;
-    if (!machine_fits(e))
+    if (!machine_fits(e) || !graph_choose(e))
         return NULL;
     keep_memory();
     backend.name = "cuda";

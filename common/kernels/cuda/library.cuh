@@ -1,6 +1,7 @@
 /* What the families that stand on NVIDIA's libraries share: memory beside the caller's, plans kept by shape, and one line where a
  * library refuses. */
 #pragma once
+#include "common/kernels/cuda/graph.cuh"
 #include "common/kernels/cuda/launch.cuh"
 #include <string.h>
 
@@ -67,6 +68,7 @@ static Plan *plan_get(Plans<Key, Plan> *plans, const Key *key, void (*make)(Plan
         if (set[i].used < place->used)
             place = &set[i];
     }
+    graph_leave();
     if (place->used)
         end(&place->plan);
     place->key = *key;
