@@ -350,12 +350,19 @@ static void check_sizes(const EmulatedLaunch *l)
         emulated_fail("%zu bytes of dynamic shared memory, not at most %zu", l->shared_bytes, most_shared_bytes);
 }
 
+/* AddressSanitizer maps what it knows of memory from here to there, where two small numbers side by side may seem to point. */
+#ifdef __SANITIZE_ADDRESS__
+static const uintptr_t shadow_from = 0x7fff8000, shadow_to = 0x10007fff8000;
+#else
+static const uintptr_t shadow_from = 0, shadow_to = 0;
+#endif
+
 /* Is there memory of the host's at this address? */
 static bool host_address(uintptr_t address)
 {
     const uintptr_t page = 4096, end_of_user_space = (uintptr_t)1 << 47;
-    return address >= page && address < end_of_user_space && !device_memory_may_be((const void *)address) &&
-           msync((void *)(address / page * page), 1, MS_ASYNC) == 0;
+    return address >= page && !(address >= shadow_from && address < shadow_to) && address < end_of_user_space &&
+           !device_memory_may_be((const void *)address) && msync((void *)(address / page * page), 1, MS_ASYNC) == 0;
 }
 
 /* Pointers among the arguments, or in structs that are arguments. */
