@@ -28,7 +28,7 @@ EMULATED_GPUS=0 expect 2 'device cuda: there is a driver but no GPU' "$crossvit"
 full() { EMULATED_MEMORY=$1 expect 2 "$2" "$crossvit" "${micro[@]}" device=cuda "${@:3}"; }
 full 100000 'out of memory: [0-9.]+ MB for parameters, .*; take a smaller config of the model'
 full 1M 'device cuda: [0-9]+ bytes of memory for uploads: out of memory; lower train\.batch_size'
-full 18M 'out of memory in the first op: [0-9]+ bytes of scratch; lower train\.batch_size'
+full 8M 'out of memory in the first op: [0-9]+ bytes of scratch; lower train\.batch_size'
 full 40M 'out of memory on the GPU: linear needs [0-9]+ bytes more; lower train\.batch_size'
 full 56M 'out of memory in [a-z_ ]+: a tensor of [0-9.]+ MB beside [0-9.]+ MB in use; lower train\.batch_size' data.limit_train=4000 train.batch_size=3000
 
