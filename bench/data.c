@@ -14,6 +14,7 @@ typedef struct Reading {
     ImageTransform transform;
     int batch, threads;
     uint32_t epoch; /* each with other draws */
+    Tape *tape;
 } Reading;
 
 static void stop_if_failed(bool good, const Error *e)
@@ -43,8 +44,12 @@ static void read_epoch(void *own)
     Error e;
     Loader *loader = open_loader(r, true, &e);
     stop_if_failed(loader, &e);
-    for (int64_t i = 0; i < loader_steps(loader); i++)
-        stop_if_failed(loader_next(loader, &e), &e);
+    for (int64_t i = 0; i < loader_steps(loader); i++) {
+        const Batch *b = loader_next(loader, &e);
+        stop_if_failed(b, &e);
+        batch_images(r->tape, b);
+        tape_reset(r->tape);
+    }
     loader_close(loader);
     r->epoch++;
 }
@@ -58,8 +63,9 @@ static bool check(void *own, const char *path, Error *e)
     const Batch *b = loader ? loader_next(loader, e) : NULL;
     bool good = b;
     if (good) {
-        const TensorToWrite images = {"images", F32, 4, {b->rows, b->channels, b->size, b->size}, b->images};
+        const TensorToWrite images = side_to_write("images", batch_images(r.tape, b));
         good = safetensors_write(path, &images, 1, NULL, 0, e);
+        tape_reset(r.tape);
     }
     loader_close(loader);
     return good;
@@ -69,6 +75,7 @@ static void close_reading(void *own)
 {
     Reading *r = own;
     dataset_close(r->dataset);
+    tape_free(r->tape);
     mem_free(r);
 }
 
@@ -101,11 +108,16 @@ static bool prepare(Case *c, Words *words, const char *inputs, Error *e)
     if (r.batch < 1 || r.threads < 1)
         return error_set(e, "expected batch and threads above 0");
     r.dataset = imagefolder_open(folder, PART_TRAIN, e);
-    if (!r.dataset)
+    const Backend *backend = r.dataset ? cpu_backend(e) : NULL;
+    if (!backend) {
+        dataset_close(r.dataset);
         return false;
+    }
+    r.tape = tape_new(&(TapeOptions){.backend = backend, .threads = 1}); /* the processors are the loader's */
     *c = (Case){.own = mem_copy(&r, sizeof r),
                 .items = r.dataset->count,
                 .threads = r.threads,
+                .tape = r.tape,
                 .operation = read_epoch,
                 .check = check,
                 .close = close_reading};

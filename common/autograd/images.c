@@ -1,6 +1,7 @@
 /* Ops on maps [B,C,H,W]. */
 #include "common/autograd/op.h"
 #include "common/autograd/ops.h"
+#include "common/base/memory.h"
 
 typedef struct ConvolveArgs {
     ConvolutionShape shape;
@@ -114,5 +115,72 @@ Tensor *resize_bicubic(Tape *t, Tensor *x, int64_t height, int64_t width)
         Node *n = op_record(t, "resize_bicubic", resize_backward, y, NULL, 0);
         OP_INPUTS(t, n, x);
     }
+    return y;
+}
+
+/* ---- Augmentation */
+
+static ImageBatch image_batch(const char *op, int64_t batch, int64_t channels, int64_t height, int64_t width)
+{
+    contract(channels <= IMAGE_CHANNELS && height * width <= INT32_MAX, "%s: images of %lld x %lld, %lld channels", op,
+             (long long)height, (long long)width, (long long)channels);
+    return (ImageBatch){batch, channels, height, width};
+}
+
+static void check_box(const char *op, const ImageBatch *s, const Box *b)
+{
+    contract(b->top >= 0 && b->left >= 0 && b->height >= 0 && b->width >= 0 && b->top + b->height <= s->height &&
+                 b->left + b->width <= s->width,
+             "%s: a box of %d x %d at %d, %d leaves images of %lld x %lld", op, b->height, b->width, b->top, b->left,
+             (long long)s->height, (long long)s->width);
+}
+
+/* With numbers from outside. */
+static void replay_erasure(Tape *t, const ImageBatch *s, int64_t image, const Box *b, const Tensor *y)
+{
+    Random r = {.replay = t->replay};
+    float *row = mem_new((size_t)b->width * sizeof *row);
+    for (int64_t c = 0; c < s->channels; c++)
+        for (int64_t line = b->top; line < b->top + b->height; line++) {
+            for (int i = 0; i < b->width; i++)
+                row[i] = (float)random_normal(&r);
+            int64_t at = ((image * s->channels + c) * s->height + line) * s->width + b->left;
+            op_upload(t, (float *)y->data + at, row, (size_t)b->width * sizeof *row);
+        }
+    mem_free(row);
+}
+
+Tensor *map_from_bytes(Tape *t, Tensor *bytes, const Normalization *normalization, const Erasure *erasures)
+{
+    bytes = contiguous(t, bytes);
+    OP_BEGIN(t, "map_from_bytes", bytes);
+    const int64_t *n = bytes->shape.dim;
+    contract(bytes->shape.rank == 4 && bytes->type == U8, "map_from_bytes: %s of rank %d, not bytes of rank 4",
+             dtype_name(bytes->type), bytes->shape.rank);
+    ImageBatch s = image_batch("map_from_bytes", n[0], n[3], n[1], n[2]);
+    for (int64_t b = 0; erasures && b < s.batch; b++)
+        check_box("map_from_bytes", &s, &erasures[b].box);
+    Scope scope = scope_open(t);
+    Tensor *y = tensor_make(t, F32, SHAPE(s.batch, s.channels, s.height, s.width)), *where = NULL;
+    if (erasures && !t->replay)
+        where = tensor_from(t, U8, SHAPE(s.batch, (int64_t)sizeof *erasures), erasures);
+    KERNEL(t, augment, normalize, &s, normalization, where ? where->data : NULL, bytes->data, y->data);
+    for (int64_t b = 0; erasures && t->replay && b < s.batch; b++)
+        replay_erasure(t, &s, b, &erasures[b].box, y);
+    return scope_close(t, scope, y);
+}
+
+Tensor *mix_reversed(Tape *t, Tensor *x, const Box *box, double share)
+{
+    x = contiguous(t, x);
+    OP_BEGIN(t, "mix_reversed", x);
+    const int64_t *n = x->shape.dim;
+    contract(x->shape.rank == 4 && x->type == F32 && !OP_RECORDS(t, x),
+             "mix_reversed: not a map of floats without gradient");
+    ImageBatch s = image_batch("mix_reversed", n[0], n[1], n[2], n[3]);
+    Box all = {.height = (int)s.height, .width = (int)s.width};
+    check_box("mix_reversed", &s, box ? box : &all);
+    Tensor *y = tensor_make(t, F32, x->shape);
+    KERNEL(t, augment, mix, &s, box ? box : &all, share, x->data, y->data);
     return y;
 }

@@ -3,6 +3,7 @@
  * common/nn; attention is in common/attention. */
 #pragma once
 #include "common/autograd/tape.h"
+#include "common/kernels/augment.h"
 #include "common/kernels/elementwise.h"
 
 /* ---- Shape */
@@ -119,6 +120,13 @@ typedef struct Convolve {
 
 Tensor *convolve(Tape *t, Tensor *x, Tensor *weight, Tensor *bias, const Convolve *how); /* weight [out,in/g,kh,kw] */
 Tensor *resize_bicubic(Tape *t, Tensor *x, int64_t height, int64_t width); /* torch's: a = -0.75, no antialias */
+
+/* What becomes of images before a network sees them; no gradient. The first makes of bytes, U8 [B,H,W,C], the map
+ * [B,C,H,W] = (byte / 255 - mean[c]) / deviation[c], with noise where an image is erased (erasures [B] on the host; NULL: none
+ * is; its numbers can be replayed). In the second, inside the box (NULL: everywhere), an image is `share` of itself and
+ * 1 - share of its partner in the reversed batch. */
+Tensor *map_from_bytes(Tape *t, Tensor *bytes, const Normalization *normalization, const Erasure *erasures);
+Tensor *mix_reversed(Tape *t, Tensor *x, const Box *box, double share);
 
 /* ---- Classification */
 Tensor *softmax(Tape *t, Tensor *x); /* over the last axis */

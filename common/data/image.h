@@ -2,6 +2,7 @@
  * RGB. */
 #pragma once
 #include "common/base/error.h"
+#include "common/kernels/augment.h"
 #include <stddef.h>
 #include <stdint.h>
 
@@ -13,11 +14,6 @@ typedef struct Image {
     int width, height, channels;
     size_t capacity; /* bytes at `pixels` */
 } Image;
-
-/* A rectangle of an image, in pixels. */
-typedef struct Box {
-    int top, left, height, width;
-} Box;
 
 /* Makes room for an image of this size; what the pixels held before is lost. */
 void image_reshape(Image *image, int width, int height, int channels);

@@ -5,6 +5,7 @@
 #include "common/data/prefetch.h"
 
 #include <stdlib.h>
+#include <string.h>
 
 typedef struct Slot {
     Batch batch;
@@ -28,10 +29,15 @@ struct Loader {
     Prefetch *prefetch;
 };
 
-static int64_t row_floats(const Loader *l)
+static size_t row_bytes(const Loader *l)
 {
-    int64_t side = l->options.transform.size;
-    return l->options.dataset->channels * side * side;
+    size_t side = (size_t)l->options.transform.size;
+    return (size_t)l->options.dataset->channels * side * side;
+}
+
+Tensor *batch_images(Tape *t, const Batch *b)
+{
+    return transform_images(t, b->transform, b->rows, b->channels, b->pixels, b->erasures);
 }
 
 /* The place in its epoch of row r of this rank's share of a batch of `rows` in all. */
@@ -69,10 +75,11 @@ static void make_row(void *own, int worker, int number, int r)
     int64_t wanted = batch->indices[r];
     int64_t position = position_of(l, batch->step, (int64_t)batch->rows * l->options.ranks, r);
     Random random = random_at(l->options.seed, STREAM_DATA, (uint32_t)position, (uint32_t)batch->epoch);
-    float *out = batch->images + r * row_floats(l);
+    uint8_t *out = batch->pixels + (size_t)r * row_bytes(l);
+    Erasure *erasure = batch->erasures ? &batch->erasures[r] : NULL;
     Error *e = &slot->errors[r];
     bool good = read_sample(l, w, &batch->indices[r], e);
-    if (good && !transform_apply(&l->options.transform, &w->sample.image, &random, &w->scratch, out, e))
+    if (good && !transform_apply(&l->options.transform, &w->sample.image, &random, &w->scratch, out, erasure, e))
         good = error_prefix(e, "sample %lld of the data set", (long long)batch->indices[r]);
     slot->failed[r] = !good || batch->indices[r] != wanted;
     batch->labels[r] = good ? w->sample.label : -1;
@@ -133,15 +140,18 @@ static bool options_make_batches(const LoaderOptions *o, Error *e)
 static void slots_new(Loader *l)
 {
     size_t rows = (size_t)(l->options.batch_size / l->options.ranks);
-    size_t bytes = rows * (size_t)row_floats(l) * sizeof(float);
+    size_t bytes = rows * row_bytes(l);
     l->slots = mem_new((size_t)l->slot_count * sizeof *l->slots);
     for (int s = 0; s < l->slot_count; s++) {
         Slot *slot = &l->slots[s];
         slot->batch.channels = l->options.dataset->channels;
         slot->batch.size = l->options.transform.size;
-        slot->batch.images = aligned_alloc(64, (bytes + 63) / 64 * 64);
-        if (!slot->batch.images)
+        slot->batch.transform = &l->options.transform;
+        slot->batch.pixels = aligned_alloc(64, (bytes + 63) / 64 * 64);
+        if (!slot->batch.pixels)
             user_fatal("out of memory: a batch of %zu images needs %zu bytes (lower train.batch_size)", rows, bytes);
+        if (transform_erases(&l->options.transform))
+            slot->batch.erasures = mem_new(rows * sizeof *slot->batch.erasures);
         slot->batch.labels = mem_new(rows * sizeof *slot->batch.labels);
         slot->batch.indices = mem_new(rows * sizeof *slot->batch.indices);
         slot->batch.place = l->options.ranks > 1 ? mem_new(rows * sizeof *slot->batch.place) : NULL;
@@ -189,7 +199,8 @@ void loader_close(Loader *l)
     }
     for (int s = 0; s < l->slot_count; s++) {
         Slot *slot = &l->slots[s];
-        free(slot->batch.images);
+        free(slot->batch.pixels);
+        mem_free(slot->batch.erasures);
         mem_free(slot->batch.labels);
         mem_free(slot->batch.indices);
         mem_free(slot->batch.place);
@@ -219,9 +230,10 @@ void loader_start(Loader *l, int64_t epoch, int64_t step)
 /* Takes row `from` to row `to`, in front of it. */
 static void move_row(const Loader *l, Batch *batch, int from, int to)
 {
-    int64_t floats = row_floats(l);
-    for (int64_t i = 0; i < floats; i++)
-        batch->images[to * floats + i] = batch->images[from * floats + i];
+    size_t bytes = row_bytes(l);
+    memcpy(batch->pixels + (size_t)to * bytes, batch->pixels + (size_t)from * bytes, bytes);
+    if (batch->erasures)
+        batch->erasures[to] = batch->erasures[from];
     batch->labels[to] = batch->labels[from];
     batch->indices[to] = batch->indices[from];
 }

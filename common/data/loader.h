@@ -29,7 +29,9 @@ typedef struct Batch {
     int64_t epoch, step; /* step within the epoch */
     int rows;
     int channels, size;
-    float *images;      /* [B, C, S, S], 64-byte aligned */
+    const ImageTransform *transform;
+    uint8_t *pixels;    /* [B, S, S, C], 64-byte aligned */
+    Erasure *erasures;  /* [B]; NULL: the transform erases nothing */
     int64_t *labels;    /* [B] */
     int64_t *indices;   /* [B], in the data set */
     int64_t *place;     /* [B], in the batch of all ranks; NULL: this is all of it */
@@ -37,6 +39,9 @@ typedef struct Batch {
     int corrupt;        /* samples that were replaced or left out */
     Error corrupt_line; /* about the first of them */
 } Batch;
+
+/* The batch on the device, normalised and erased: [B, C, S, S]. */
+Tensor *batch_images(Tape *t, const Batch *batch);
 
 typedef struct Loader Loader;
 

@@ -1,5 +1,6 @@
 #include "common/data/mix.h"
 
+#include "common/autograd/ops.h"
 #include "common/base/memory.h"
 
 #include <math.h>
@@ -34,39 +35,11 @@ Mix mix_draw(const MixOptions *options, int height, int width, Random *random)
     return mix_cut(lambda, y, x, height, width);
 }
 
-static void blend_pair(float *a, float *b, int64_t count, double lambda)
+Tensor *mix_images(Tape *t, const Mix *mix, Tensor *x)
 {
-    float mine = (float)lambda, other = (float)(1.0 - lambda);
-    for (int64_t i = 0; i < count; i++) {
-        float from_a = a[i], from_b = b[i];
-        a[i] = mine * from_a + other * from_b;
-        b[i] = mine * from_b + other * from_a;
-    }
-}
-
-static void swap_box(float *a, float *b, const Box *box, int channels, int height, int width)
-{
-    for (int c = 0; c < channels; c++)
-        for (int y = box->top; y < box->top + box->height; y++) {
-            int64_t row = ((int64_t)c * height + y) * width;
-            for (int64_t x = row + box->left; x < row + box->left + box->width; x++) {
-                float swap = a[x];
-                a[x] = b[x];
-                b[x] = swap;
-            }
-        }
-}
-
-void mix_images(const Mix *mix, float *images, int rows, int channels, int height, int width)
-{
-    int64_t count = (int64_t)channels * height * width;
-    for (int i = 0; i < rows / 2; i++) { /* the middle row of an odd batch is its own partner */
-        float *a = images + i * count, *b = images + (rows - 1 - i) * count;
-        if (mix->mode == MIX_MIXUP)
-            blend_pair(a, b, count, mix->lambda);
-        else if (mix->mode == MIX_CUTMIX)
-            swap_box(a, b, &mix->box, channels, height, width);
-    }
+    if (mix->mode == MIX_NONE)
+        return x;
+    return mix->mode == MIX_MIXUP ? mix_reversed(t, x, NULL, mix->lambda) : mix_reversed(t, x, &mix->box, 0);
 }
 
 void mix_targets(const Mix *mix, const int64_t *labels, int rows, int classes, double smoothing, float *out)

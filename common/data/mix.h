@@ -1,6 +1,6 @@
 /* Mixup (Zhang et al. 2018) and CutMix (Yun et al. 2019) of a batch with itself reversed, and their targets. */
 #pragma once
-#include "common/data/image.h"
+#include "common/autograd/tape.h"
 #include "common/tensor/random.h"
 
 typedef struct MixOptions {
@@ -24,8 +24,8 @@ Mix mix_draw(const MixOptions *options, int height, int width, Random *random);
 /* CutMix with this lambda and centre: the box is clipped to the image, and lambda becomes 1 - its share of the area. */
 Mix mix_cut(double lambda, int centre_y, int centre_x, int height, int width);
 
-/* In place, images [rows, channels, height, width]: row i with row rows-1-i. */
-void mix_images(const Mix *mix, float *images, int rows, int channels, int height, int width);
+/* x [B,C,H,W], each image with its partner in the reversed batch; x itself where nothing is mixed. */
+Tensor *mix_images(Tape *t, const Mix *mix, Tensor *x);
 
 /* out [rows, classes] = lambda * one_hot(labels) + (1 - lambda) * one_hot(reversed labels), where one-hot is smoothed:
  * smoothing / classes everywhere, and 1 - smoothing more at the label. */

@@ -1,42 +1,17 @@
 #include "common/data/transform.h"
 
+#include "common/autograd/ops.h"
 #include "common/base/memory.h"
 #include "common/data/window.h"
 
 #include <math.h>
+#include <string.h>
 
 void transform_scratch_free(TransformScratch *scratch)
 {
     image_free(&scratch->a);
     image_free(&scratch->b);
     resize_scratch_free(&scratch->resize);
-}
-
-void normalise_tables(const double mean[3], const double deviation[3], float table[3][256])
-{
-    for (int c = 0; c < 3; c++)
-        for (int v = 0; v < 256; v++)
-            table[c][v] = ((float)v / 255.0f - (float)mean[c]) / (float)deviation[c];
-}
-
-void normalise(const Image *image, float table[3][256], float *out)
-{
-    size_t count = (size_t)image->width * (size_t)image->height, channels = (size_t)image->channels;
-    for (size_t c = 0; c < channels; c++) {
-        const float *of_channel = table[c];
-        const uint8_t *in = image->pixels + c;
-        for (size_t i = 0; i < count; i++)
-            out[c * count + i] = of_channel[in[i * channels]];
-    }
-}
-
-static void normalise_into(const ImageTransform *t, const Image *image, TransformScratch *scratch, float *out)
-{
-    if (scratch->table_of != t) {
-        normalise_tables(t->mean, t->deviation, scratch->table);
-        scratch->table_of = t;
-    }
-    normalise(image, scratch->table, out);
 }
 
 bool transform_fits(const ImageTransform *t, int width, int height, Error *e)
@@ -57,6 +32,11 @@ bool transform_fits(const ImageTransform *t, int width, int height, Error *e)
     return true;
 }
 
+bool transform_erases(const ImageTransform *t)
+{
+    return t->train && t->erasing.probability > 0;
+}
+
 TransformDraws transform_draw(const ImageTransform *t, int width, int height, Random *random)
 {
     TransformDraws draws = {.crop = {.height = height, .width = width}};
@@ -67,23 +47,19 @@ TransformDraws transform_draw(const ImageTransform *t, int width, int height, Ra
     if (t->flip > 0)
         draws.flip = random_keep(random, t->flip);
     draws.steps = randaugment_draw(&t->randaugment, random, draws.step);
-    if (t->erasing.probability > 0)
-        draws.erased = erase_box(t->size, t->size, &t->erasing, random, &draws.erase);
+    if (transform_erases(t))
+        erase_box(t->size, t->size, &t->erasing, random, &draws.erase);
     return draws;
 }
 
-static void erase(const Box *box, int channels, int size, Random *noise, float *out)
+/* The finished image: [S, S, C]. */
+static void put(const Image *image, uint8_t *out)
 {
-    for (int c = 0; c < channels; c++)
-        for (int y = box->top; y < box->top + box->height; y++) {
-            float *row = out + ((size_t)c * (size_t)size + (size_t)y) * (size_t)size;
-            for (int x = box->left; x < box->left + box->width; x++)
-                row[x] = (float)random_normal(noise);
-        }
+    memcpy(out, image->pixels, image_bytes(image));
 }
 
-void transform_train(const ImageTransform *t, const TransformDraws *draws, const Image *image, Random *noise,
-                     TransformScratch *scratch, float *out)
+void transform_train(const ImageTransform *t, const TransformDraws *draws, const Image *image,
+                     TransformScratch *scratch, uint8_t *out)
 {
     const Box *crop = &draws->crop;
     Image *work = &scratch->a;
@@ -96,9 +72,7 @@ void transform_train(const ImageTransform *t, const TransformDraws *draws, const
         image_flip(work);
     for (int i = 0; i < draws->steps; i++)
         augment_apply(draws->step[i].op, draws->step[i].argument, work, &scratch->b);
-    normalise_into(t, work, scratch, out);
-    if (draws->erased)
-        erase(&draws->erase, work->channels, t->size, noise, out);
+    put(work, out);
 }
 
 void transform_eval_size(const ImageTransform *t, int width, int height, int *resized_width, int *resized_height)
@@ -108,10 +82,10 @@ void transform_eval_size(const ImageTransform *t, int width, int height, int *re
     *resized_height = width <= height ? (int)((double)shorter * height / width) : shorter;
 }
 
-void transform_eval(const ImageTransform *t, const Image *image, TransformScratch *scratch, float *out)
+void transform_eval(const ImageTransform *t, const Image *image, TransformScratch *scratch, uint8_t *out)
 {
     if (t->crop != CROP_RESIZED) {
-        normalise_into(t, image, scratch, out);
+        put(image, out);
         return;
     }
     Box whole = {.height = image->height, .width = image->width}, centre = {.height = t->size, .width = t->size};
@@ -120,19 +94,34 @@ void transform_eval(const ImageTransform *t, const Image *image, TransformScratc
     centre.top = (int)rint((height - t->size) / 2.0); /* Python's round: halves to even */
     centre.left = (int)rint((width - t->size) / 2.0);
     image_resize(image, whole, width, height, centre, &scratch->resize, &scratch->a);
-    normalise_into(t, &scratch->a, scratch, out);
+    put(&scratch->a, out);
 }
 
-bool transform_apply(const ImageTransform *t, const Image *image, Random *random, TransformScratch *scratch, float *out,
-                     Error *e)
+bool transform_apply(const ImageTransform *t, const Image *image, Random *random, TransformScratch *scratch,
+                     uint8_t *out, Erasure *erasure, Error *e)
 {
     if (!transform_fits(t, image->width, image->height, e))
         return false;
     if (t->train) {
         TransformDraws draws = transform_draw(t, image->width, image->height, random);
-        transform_train(t, &draws, image, random, scratch, out);
+        transform_train(t, &draws, image, scratch, out);
+        if (erasure)
+            *erasure = (Erasure){draws.erase, random->draw, random->next};
     } else {
         transform_eval(t, image, scratch, out);
     }
     return true;
+}
+
+Tensor *transform_images(Tape *tape, const ImageTransform *t, int rows, int channels, const uint8_t *pixels,
+                         const Erasure *erasures)
+{
+    Normalization normalization;
+    for (int c = 0; c < IMAGE_CHANNELS; c++) {
+        normalization.mean[c] = (float)t->mean[c];
+        normalization.deviation[c] = (float)t->deviation[c];
+    }
+    Scope s = scope_open(tape);
+    Tensor *bytes = tensor_from(tape, U8, SHAPE(rows, t->size, t->size, channels), pixels);
+    return scope_close(tape, s, map_from_bytes(tape, bytes, &normalization, erasures));
 }

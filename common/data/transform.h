@@ -1,6 +1,8 @@
-/* From an 8-bit image of any size to a normalised float image [C, S, S]: for training with random crop, flip and
- * augmentation, for evaluation without. The recipes are those of timm 0.4.12 and torchvision, operation by operation. */
+/* From an 8-bit image of any size to one of S x S: for training with random crop, flip and augmentation, for evaluation without;
+ * and, on the device, to the normalised floats that a network gets, erased where chance said so. The recipes are those of timm
+ * 0.4.12 and torchvision, operation by operation. */
 #pragma once
+#include "common/autograd/tape.h"
 #include "common/data/boxes.h"
 #include "common/data/randaugment.h"
 #include "common/data/resize.h"
@@ -31,16 +33,13 @@ typedef struct TransformDraws {
     bool flip;
     int steps;
     AugmentStep step[RANDAUGMENT_MOST_OPS];
-    bool erased;
-    Box erase; /* in the result */
+    Box erase; /* in the result; no height: nothing */
 } TransformDraws;
 
 /* What a thread keeps between images. Start from {0}. */
 typedef struct TransformScratch {
     Image a, b;
     ResizeScratch resize;
-    float table[3][256]; /* (v / 255 - mean) / deviation */
-    const ImageTransform *table_of;
 } TransformScratch;
 
 void transform_scratch_free(TransformScratch *scratch);
@@ -48,24 +47,26 @@ void transform_scratch_free(TransformScratch *scratch);
 /* Whether images of this size (0: they differ) can be transformed; a line if not. */
 bool transform_fits(const ImageTransform *t, int width, int height, Error *e);
 
+bool transform_erases(const ImageTransform *t); /* whether it may */
+
 /* The draws of one training image, in order: crop, flip, RandAugment, erasing. */
 TransformDraws transform_draw(const ImageTransform *t, int width, int height, Random *random);
 
-/* Training with these draws: out [C, S, S], C the channels of the image. `noise` fills what is erased, one normal number
- * an element, channel by channel. Between the steps the 8-bit image is in scratch->a. */
-void transform_train(const ImageTransform *t, const TransformDraws *draws, const Image *image, Random *noise,
-                     TransformScratch *scratch, float *out);
+/* Training with these draws, but for the erasure: out [S, S, C], C the channels of the image. */
+void transform_train(const ImageTransform *t, const TransformDraws *draws, const Image *image,
+                     TransformScratch *scratch, uint8_t *out);
 
-/* Evaluation: out [C, S, S]. */
-void transform_eval(const ImageTransform *t, const Image *image, TransformScratch *scratch, float *out);
+/* Evaluation: out [S, S, C]. */
+void transform_eval(const ImageTransform *t, const Image *image, TransformScratch *scratch, uint8_t *out);
 
-/* Either of them, after transform_fits. */
-bool transform_apply(const ImageTransform *t, const Image *image, Random *random, TransformScratch *scratch, float *out,
-                     Error *e);
+/* Either of them, after transform_fits. *erasure (training; NULL in evaluation) is what is left to the device: its noise begins
+ * where the draws have ended. */
+bool transform_apply(const ImageTransform *t, const Image *image, Random *random, TransformScratch *scratch,
+                     uint8_t *out, Erasure *erasure, Error *e);
+
+/* The rest, on the device: pixels [B, S, S, C] and erasures [B] (NULL: none) on the host -> [B, C, S, S]. */
+Tensor *transform_images(Tape *tape, const ImageTransform *t, int rows, int channels, const uint8_t *pixels,
+                         const Erasure *erasures);
 
 /* The size that evaluation resizes a width x height image to before it takes the centre. */
 void transform_eval_size(const ImageTransform *t, int width, int height, int *resized_width, int *resized_height);
-
-/* Normalisation by tables: [H, W, C] -> [C, H, W]. */
-void normalise(const Image *image, float table[3][256], float *out);
-void normalise_tables(const double mean[3], const double deviation[3], float table[3][256]);

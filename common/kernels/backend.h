@@ -3,6 +3,7 @@
 #include "common/base/error.h"
 #include "common/kernels/adafactor.h"
 #include "common/kernels/attention.h"
+#include "common/kernels/augment.h"
 #include "common/kernels/batch_norm.h"
 #include "common/kernels/chain.h"
 #include "common/kernels/convolution.h"
@@ -37,6 +38,7 @@ typedef struct Backend {
     GatherKernels gather;
     SelectKernels select;
     ResizeKernels resize;
+    AugmentKernels augment;
     NoiseKernels noise;
     OptimizerKernels optimizer;
     AdafactorKernels adafactor;

@@ -48,10 +48,25 @@ PHILOX_FUNCTION float philox_uniform(uint32_t word)
     return (float)(word >> 8) * 0x1p-24f;
 }
 
-/* Box-Muller: two words, one normal number. (Elements 2j and 2j+1 of a normal draw take words 0,1 and 2,3 of a
- * block, one number of each pair: cosine.) */
+/* Box-Muller: two uniform numbers, u in (0, 1], make one normal number. */
+PHILOX_FUNCTION double box_muller(double u, double v)
+{
+    return sqrt(-2.0 * log(u)) * cos(6.283185307179586476925 * v);
+}
+
+/* Elements 2j and 2j+1 of a normal draw take words 0,1 and 2,3 of a block, one number of each pair: cosine. */
 PHILOX_FUNCTION float philox_normal(uint32_t word0, uint32_t word1)
 {
-    double u = ((double)word0 + 1.0) * 0x1p-32, v = (double)word1 * 0x1p-32;
-    return (float)(sqrt(-2.0 * log(u)) * cos(6.283185307179586476925 * v));
+    return (float)box_muller(((double)word0 + 1.0) * 0x1p-32, (double)word1 * 0x1p-32);
+}
+
+/* The number that random_normal (common/tensor/random.h) makes of the elements `element` and the next of a draw. */
+PHILOX_FUNCTION float philox_deviate(PhiloxDraw d, uint64_t element)
+{
+    uint32_t words[4], in = (uint32_t)(element % 4);
+    philox_block(d, element / 4, words);
+    double u = 1.0 - (in == 0 ? words[0] : in == 1 ? words[1] : in == 2 ? words[2] : words[3]) * 0x1p-32;
+    if (in == 3)
+        philox_block(d, element / 4 + 1, words);
+    return (float)box_muller(u, (in == 0 ? words[1] : in == 1 ? words[2] : in == 2 ? words[3] : words[0]) * 0x1p-32);
 }

@@ -10,18 +10,6 @@ static uint8_t to_byte(float share)
     return (uint8_t)lrintf(255 * fminf(fmaxf(share, 0), 1)); /* fmaxf makes a NaN 0 */
 }
 
-void picture_from_floats(Image *out, const float *pixels, int channels, int height, int width, const float *mean,
-                         const float *std)
-{
-    contract(channels == 1 || channels == 3, "picture_from_floats: %d channels, not 1 or 3", channels);
-    image_reshape(out, width, height, channels);
-    size_t area = (size_t)height * (size_t)width;
-    for (int c = 0; c < channels; c++)
-        for (size_t i = 0; i < area; i++)
-            out->pixels[i * (size_t)channels + (size_t)c] =
-                to_byte(pixels[(size_t)c * area + i] * (std ? std[c] : 1) + (mean ? mean[c] : 0));
-}
-
 static uint8_t *pixel_at(const Image *image, int y, int x)
 {
     return image->pixels + ((size_t)y * (size_t)image->width + (size_t)x) * (size_t)image->channels;

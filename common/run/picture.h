@@ -1,11 +1,7 @@
-/* Pictures for reports: from tensors, larger, side by side, and with a heat map (attention) laid over them. Each `out`
+/* Pictures for reports: larger, side by side, and with a heat map (attention) laid over them. Each `out`
  * is made anew (start from {0}, image_free); it may not be the input. */
 #pragma once
 #include "common/data/image.h"
-
-/* An image of 1 or 3 channels [C,H,W] as floats, normalised with mean and std [C] (NULL: 0 and 1): back to 0 .. 255. */
-void picture_from_floats(Image *out, const float *pixels, int channels, int height, int width, const float *mean,
-                         const float *std);
 
 void picture_magnify(Image *out, const Image *in, int factor); /* each pixel becomes factor x factor */
 

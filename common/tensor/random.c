@@ -42,7 +42,7 @@ double random_normal(Random *r)
     if (r->replay)
         return replayed(r->replay);
     double u = 1.0 - random_uniform(r), v = random_uniform(r);
-    return sqrt(-2.0 * log(u)) * cos(2.0 * M_PI * v);
+    return box_muller(u, v);
 }
 
 bool random_keep(Random *r, double probability)

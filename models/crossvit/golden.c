@@ -214,11 +214,10 @@ static const ConfigField mixup_rows[] = {
 };
 static const ConfigTable mixup_table = {CONFIG_STRUCT(MixupConfig), CONFIG_ROWS(mixup_rows)};
 
-static void compare_mix(Golden *g, const Mix *mix, Shape shape, float *images)
+static void compare_mix(Golden *g, const Mix *mix, Shape shape, const float *images)
 {
-    const int64_t *n = shape.dim;
-    mix_images(mix, images, (int)n[0], (int)n[1], (int)n[2], (int)n[3]);
-    golden_output_values(g, "x", F32, shape, images);
+    Tape *t = golden_tape(g);
+    golden_output(g, "x", mix_images(t, mix, tensor_from(t, F32, shape, images)));
     float lambda = (float)mix->lambda;
     golden_output_values(g, "lam", F32, SHAPE(1), &lambda);
     int64_t box[] = {mix->box.top, mix->box.top + mix->box.height, mix->box.left, mix->box.left + mix->box.width};
@@ -245,9 +244,7 @@ static bool mixup_loss(Golden *g, Error *e)
     Mix mix = {.mode = MIX_MIXUP, .lambda = c.lam};
     if (c.mode)
         mix = mix_cut(c.lam, c.cy, c.cx, (int)shape.dim[2], (int)shape.dim[3]);
-    float *images = mem_copy(x, (size_t)shape_count(shape) * sizeof *x);
-    compare_mix(g, &mix, shape, images);
-    mem_free(images);
+    compare_mix(g, &mix, shape, x);
     float *targets = mem_new((size_t)(rows * c.num_classes) * sizeof *targets);
     mix_targets(&mix, labels, (int)rows, c.num_classes, c.label_smoothing, targets);
     golden_output_values(g, "target", F32, SHAPE(rows, c.num_classes), targets);

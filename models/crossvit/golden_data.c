@@ -1,6 +1,7 @@
 /* Golden entries of the data recipe: transforms, augmentations, the sampler. */
 #include "models/crossvit/golden.h"
 
+#include "common/autograd/ops.h"
 #include "common/data/order.h"
 #include "common/data/transform.h"
 
@@ -35,6 +36,14 @@ static bool read_image(Golden *g, Image *image, Error *e)
     return true;
 }
 
+/* What the network gets of the pixels [S,S,3]. */
+static void compare_image(Golden *g, const ImageTransform *t, const uint8_t *pixels, const Erasure *erasure)
+{
+    Tape *tape = golden_tape(g);
+    Tensor *x = transform_images(tape, t, 1, 3, pixels, erasure);
+    golden_output(g, "x", reshape(tape, x, SHAPE(3, t->size, t->size)));
+}
+
 /* ---- eval_transform */
 
 typedef struct EvalTransformConfig {
@@ -59,9 +68,9 @@ bool golden_eval_transform(Golden *g, Error *e)
     t.crop_ratio = c.crop_ratio;
     bool good = read_image(g, &image, e) && transform_fits(&t, image.width, image.height, e);
     if (good) {
-        float *out = mem_new((size_t)(3 * t.size * t.size) * sizeof *out);
+        uint8_t *out = mem_new((size_t)(t.size * t.size) * 3);
         transform_eval(&t, &image, &scratch, out);
-        golden_output_values(g, "x", F32, SHAPE(3, t.size, t.size), out);
+        compare_image(g, &t, out, NULL);
         mem_free(out);
     }
     image_free(&image);
@@ -105,7 +114,7 @@ static const ConfigTable train_table = {CONFIG_STRUCT(TrainTransformConfig), CON
 
 static bool read_draws(const TrainTransformConfig *c, const ImageTransform *t, TransformDraws *d, Error *e)
 {
-    *d = (TransformDraws){.flip = c->flip, .erased = c->erase != NULL};
+    *d = (TransformDraws){.flip = c->flip};
     if (c->crop_count != (t->crop == CROP_PADDED ? 2 : 4) || (c->erase && c->erase_count != 4))
         return error_set(e, "config: crop or erase does not have the expected count of numbers");
     if (t->crop == CROP_PADDED) /* given in the padded image */
@@ -125,22 +134,16 @@ static bool read_draws(const TrainTransformConfig *c, const ImageTransform *t, T
 
 static bool compare_train(Golden *g, const ImageTransform *t, const TransformDraws *draws, const Image *image, Error *e)
 {
-    RandomReplay replay = {0};
-    Random noise = {.replay = &replay};
-    if (draws->erased) {
-        Shape shape;
-        replay.values = golden_values(g, "noise", F32, &shape, e);
-        if (!replay.values)
-            return false;
-        replay.count = shape_count(shape);
-    }
+    const Erasure erasure = {.box = draws->erase};
+    bool erased = draws->erase.height > 0;
+    if (erased && !golden_replay(g, 1, (const char *const[]){"noise"}, e))
+        return false;
     TransformScratch scratch = {0};
-    float *out = mem_new((size_t)(3 * t->size * t->size) * sizeof *out);
-    transform_train(t, draws, image, &noise, &scratch, out);
-    golden_output_values(g, "x", F32, SHAPE(3, t->size, t->size), out);
-    if (replay.overrun || replay.used != replay.count)
-        golden_mismatch(g, "input/noise: %lld numbers were used of %lld", (long long)replay.used,
-                        (long long)replay.count);
+    uint8_t *out = mem_new((size_t)(t->size * t->size) * 3);
+    transform_train(t, draws, image, &scratch, out);
+    compare_image(g, t, out, erased ? &erasure : NULL);
+    if (erased)
+        golden_replay_end(g);
     mem_free(out);
     transform_scratch_free(&scratch);
     return true;
@@ -166,7 +169,7 @@ bool golden_train_transform(Golden *g, Error *e)
                      : !box_inside((Box){draws.crop.top + t.padding, draws.crop.left + t.padding, t.size, t.size},
                                    image.height + 2 * t.padding, image.width + 2 * t.padding)))
         good = error_set(e, "config: crop lies outside the image");
-    if (good && draws.erased && !box_inside(draws.erase, t.size, t.size))
+    if (good && c.erase && !box_inside(draws.erase, t.size, t.size))
         good = error_set(e, "config: erase lies outside the image");
     good = good && compare_train(g, &t, &draws, &image, e);
     image_free(&image);

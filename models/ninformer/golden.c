@@ -178,7 +178,7 @@ static const ConfigTable transform_table = {CONFIG_STRUCT(TransformConfig), CONF
 
 enum { SIDE = 32, PADDING = 4, CHANNELS = 3, PIXELS = SIDE * SIDE * CHANNELS };
 
-static void transform_images(const TransformConfig *c, const uint8_t *pixels, float *out)
+static Tensor *transformed(Tape *tape, const TransformConfig *c, const uint8_t *pixels)
 {
     const ImageTransform t = {.size = SIDE,
                               .train = true,
@@ -187,17 +187,20 @@ static void transform_images(const TransformConfig *c, const uint8_t *pixels, fl
                               .mean = {0.5, 0.5, 0.5},
                               .deviation = {0.5, 0.5, 0.5}};
     TransformScratch scratch = {0};
-    Random none = {0};
     Image image = {0};
+    uint8_t *out = mem_new((size_t)c->tops * PIXELS);
     image_reshape(&image, SIDE, SIDE, CHANNELS);
     for (int i = 0; i < c->tops; i++) {
         TransformDraws draws = {.flip = c->flip[i] == 1};
         draws.crop = (Box){.top = c->top[i] - PADDING, .left = c->left[i] - PADDING, .height = SIDE, .width = SIDE};
         memcpy(image.pixels, pixels + (size_t)i * PIXELS, PIXELS);
-        transform_train(&t, &draws, &image, &none, &scratch, out + (size_t)i * PIXELS);
+        transform_train(&t, &draws, &image, &scratch, out + (size_t)i * PIXELS);
     }
+    Tensor *x = transform_images(tape, &t, c->tops, CHANNELS, out, NULL);
+    mem_free(out);
     image_free(&image);
     transform_scratch_free(&scratch);
+    return x;
 }
 
 static bool compare_transform(Golden *g, const TransformConfig *c, Error *e)
@@ -208,10 +211,7 @@ static bool compare_transform(Golden *g, const TransformConfig *c, Error *e)
         return false;
     if (!shape_equal(shape, SHAPE(c->tops, SIDE, SIDE, CHANNELS)) || c->lefts != c->tops || c->flips != c->tops)
         return error_set(e, "input/image [n,32,32,3] and the config's top, left and flip do not fit each other");
-    float *out = mem_new((size_t)c->tops * PIXELS * sizeof *out);
-    transform_images(c, pixels, out);
-    golden_output_values(g, "x", F32, SHAPE(c->tops, CHANNELS, SIDE, SIDE), out);
-    mem_free(out);
+    golden_output(g, "x", transformed(golden_tape(g), c, pixels));
     return true;
 }
 

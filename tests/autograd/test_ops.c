@@ -1,5 +1,6 @@
 /* Every differentiable op and layer against the tables of cases; an op that is declared and has no case is a failure. */
 #include "autograd/attention_cases.h"
+#include "autograd/augment_cases.h"
 #include "autograd/batch_norm_cases.h"
 #include "autograd/gather_cases.h"
 #include "autograd/layer_cases.h"
@@ -41,6 +42,7 @@ static const struct {
     {routed_cases, COUNT_OF(routed_cases)},
     {layer_cases, COUNT_OF(layer_cases)},
     {batch_norm_cases, COUNT_OF(batch_norm_cases)},
+    {augment_cases, COUNT_OF(augment_cases)},
 };
 
 static void for_every_case(void (*check)(const OpCase *))

@@ -1,18 +1,10 @@
 /* Batches are a function of (seed, epoch, step): not of threads, of what was prefetched, or of where a run started. */
-#include "common/base/memory.h"
 #include "common/base/str.h"
 #include "common/data/loader.h"
 #include "common/data/order.h"
+#include "support/tape_test.h"
 
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-
-#include <cmocka.h>
 #include <stdatomic.h>
-#include <stdlib.h>
-#include <string.h>
 
 enum { COUNT = 103, SIDE = 5 };
 
@@ -87,6 +79,7 @@ static LoaderOptions options_for(Dataset *d)
                       .crop = CROP_PADDED,
                       .padding = 1,
                       .flip = 0.5,
+                      .erasing = {0.5, 0.02, 0.3, 0.3},
                       .mean = {0.25, 0.25, 0.25},
                       .deviation = {0.5, 0.5, 0.5}},
         .batch_size = 10,
@@ -105,7 +98,8 @@ static uint64_t hash_of(Loader *l, int batches)
         assert_non_null(b);
         h = bytes_hash(h, &b->epoch, sizeof b->epoch);
         h = bytes_hash(h, &b->step, sizeof b->step);
-        h = bytes_hash(h, b->images, (size_t)b->rows * SIDE * SIDE * sizeof(float));
+        h = bytes_hash(h, b->pixels, (size_t)b->rows * SIDE * SIDE);
+        h = bytes_hash(h, b->erasures, (size_t)b->rows * sizeof *b->erasures);
         h = bytes_hash(h, b->labels, (size_t)b->rows * sizeof(int64_t));
         h = bytes_hash(h, b->indices, (size_t)b->rows * sizeof(int64_t));
         Random r = b->random;
@@ -193,7 +187,8 @@ static void test_ranks_share_a_batch(void **state)
     LoaderOptions o = options_for(d);
     o.batch_size = ROWS;
     o.drop_last = true;
-    float whole[ROWS * PIXELS];
+    uint8_t whole[ROWS * PIXELS];
+    Erasure erased[ROWS];
     for (int ranks = 1; ranks <= 4; ranks *= 2) {
         bool made[ROWS] = {false};
         for (int rank = 0; rank < ranks; rank++) {
@@ -209,9 +204,12 @@ static void test_ranks_share_a_batch(void **state)
                 assert_false(made[row]);
                 made[row] = true;
                 assert_int_equal(order_batch_row(ROWS, rank, ranks, b->rows - 1 - r), ROWS - 1 - row);
-                if (ranks == 1)
-                    memcpy(whole + row * PIXELS, b->images + r * PIXELS, PIXELS * sizeof *whole);
-                assert_memory_equal(b->images + r * PIXELS, whole + row * PIXELS, PIXELS * sizeof *whole);
+                if (ranks == 1) {
+                    memcpy(whole + row * PIXELS, b->pixels + r * PIXELS, PIXELS);
+                    erased[row] = b->erasures[r];
+                }
+                assert_memory_equal(b->pixels + r * PIXELS, whole + row * PIXELS, PIXELS);
+                assert_memory_equal(&b->erasures[r], &erased[row], sizeof *erased);
             }
             loader_close(l);
         }
@@ -231,24 +229,38 @@ static void test_ranks_share_single_rows(void **state)
     assert_int_equal(order_batch_row(4, 2, 4, 0), 2);
 }
 
-static void test_values_are_normalised_and_padded(void **state)
+static bool inside(const Box *b, int y, int x)
+{
+    return y >= b->top && y < b->top + b->height && x >= b->left && x < b->left + b->width;
+}
+
+static void test_images_are_padded_normalised_and_erased(void **state)
 {
     (void)state;
     Dataset *d = counting(NULL, 0);
     LoaderOptions o = options_for(d);
     Loader *l = loader_open(&o, NULL);
+    Tape *t = test_tape(1);
     const Batch *b = loader_next(l, NULL);
-    int padded = 0;
-    for (int r = 0; r < b->rows; r++) {
-        float inside = ((float)b->indices[r] / 255.0f - 0.25f) / 0.5f;
-        assert_true(b->images[r * SIDE * SIDE + SIDE * 2 + 2] == inside);
+    float *values = floats_of(t, batch_images(t, b));
+    int padded = 0, erased = 0;
+    for (int r = 0; r < b->rows; r++)
         for (int i = 0; i < SIDE * SIDE; i++) {
-            float v = b->images[r * SIDE * SIDE + i];
-            assert_true(v == inside || v == -0.5f);
-            padded += v == -0.5f;
+            uint8_t byte = b->pixels[r * SIDE * SIDE + i];
+            float v = values[r * SIDE * SIDE + i], plain = ((float)byte / 255.0f - 0.25f) / 0.5f;
+            bool gone = inside(&b->erasures[r].box, i / SIDE, i % SIDE);
+            assert_true(byte == b->indices[r] || byte == 0);
+            assert_true((v == plain) == !gone);
+            padded += byte == 0;
+            erased += gone;
         }
-    }
-    assert_true(padded > 0);
+    assert_true(padded > 0 && erased > 0);
+    mem_free(values);
+    tape_free(t);
+    loader_close(l);
+    o.transform.train = false;
+    l = loader_open(&o, NULL);
+    assert_null(loader_next(l, NULL)->erasures);
     loader_close(l);
     dataset_close(d);
 }
@@ -305,8 +317,7 @@ static void test_corrupt_samples_replaced_or_left_out(void **state)
     for (int r = 0; r < 8; r++) {
         assert_int_equal(b->indices[r], r < 2 ? 10 + r : 12 + r);
         assert_int_equal(b->labels[r], b->indices[r] % 7);
-        float inside = ((float)b->indices[r] / 255.0f - 0.25f) / 0.5f;
-        assert_true(b->images[r * SIDE * SIDE + SIDE * 2 + 2] == inside);
+        assert_int_equal(b->pixels[r * SIDE * SIDE + SIDE * 2 + 2], b->indices[r]);
     }
     loader_close(l);
     dataset_close(d);
@@ -438,7 +449,7 @@ int main(void)
         cmocka_unit_test(test_an_epoch_visits_every_sample_once),
         cmocka_unit_test(test_ranks_share_a_batch),
         cmocka_unit_test(test_ranks_share_single_rows),
-        cmocka_unit_test(test_values_are_normalised_and_padded),
+        cmocka_unit_test(test_images_are_padded_normalised_and_erased),
         cmocka_unit_test(test_errors_come_in_order),
         cmocka_unit_test(test_corrupt_samples_replaced_or_left_out),
         cmocka_unit_test(test_no_allocation_once_warm),

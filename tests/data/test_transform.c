@@ -3,6 +3,7 @@
 
 #include "common/data/mix.h"
 #include "common/data/transform.h"
+#include "support/tape_test.h"
 
 #include <math.h>
 
@@ -86,15 +87,14 @@ static void test_training_steps_in_order(void **state)
     (void)state;
     Image source = fixture_source(3), crop = {0};
     TransformScratch scratch = {0};
-    TransformDraws draws = {.crop = {2, 3, 17, 13},
-                            .flip = true,
-                            .steps = 1,
-                            .step = {{AUGMENT_INVERT, 0}},
-                            .erased = true,
-                            .erase = {1, 2, 1, 2}};
-    float out[3 * 16 * 16];
-    Random noise = REPLAY(10, 11, 12, 13, 14, 15);
-    transform_train(&plain, &draws, &source, &noise, &scratch, out);
+    TransformDraws draws = {.crop = {2, 3, 17, 13}, .flip = true, .steps = 1, .step = {{AUGMENT_INVERT, 0}}};
+    const Erasure erasure = {.box = {1, 2, 1, 2}};
+    uint8_t pixels[16 * 16 * 3];
+    RandomReplay noise = {.values = (const float[]){10, 11, 12, 13, 14, 15}, .count = 6};
+    transform_train(&plain, &draws, &source, &scratch, pixels);
+    Tape *t = test_tape(1);
+    tape_replay(t, &noise);
+    float *out = floats_of(t, transform_images(t, &plain, 1, 3, pixels, &erasure));
     ResizeScratch resize = {0};
     image_resize(&source, draws.crop, 16, 16, (Box){0, 0, 16, 16}, &resize, &crop);
     for (int c = 0; c < 3; c++)
@@ -105,10 +105,40 @@ static void test_training_steps_in_order(void **state)
                     expected = (float)(10 + 2 * c + x - 2);
                 assert_true(out[(c * 16 + y) * 16 + x] == expected);
             }
-    assert_int_equal(noise.replay->used, 6);
+    assert_int_equal(noise.used, 6);
+    mem_free(out);
+    tape_free(t);
     image_free(&source);
     image_free(&crop);
     resize_scratch_free(&resize);
+    transform_scratch_free(&scratch);
+}
+
+/* What is erased has the normal numbers that come next in the image's draws, channel by channel. */
+static void test_noise_follows_the_draws(void **state)
+{
+    (void)state;
+    Image source = fixture_source(3);
+    TransformScratch scratch = {0};
+    ImageTransform all = plain;
+    all.erasing = (RandomErasing){.probability = 1, .min_area = 0.1, .max_area = 1.0 / 3.0, .min_aspect = 0.3};
+    Tape *t = test_tape(1);
+    for (uint32_t i = 0; i < 20; i++) {
+        Random random = random_at(3, STREAM_DATA, i, 0);
+        Erasure e;
+        uint8_t pixels[16 * 16 * 3];
+        assert_true(transform_apply(&all, &source, &random, &scratch, pixels, &e, NULL));
+        assert_true(e.box.height > 0 && e.box.width > 0);
+        float *out = floats_of(t, transform_images(t, &all, 1, 3, pixels, &e));
+        for (int c = 0; c < 3; c++)
+            for (int y = e.box.top; y < e.box.top + e.box.height; y++)
+                for (int x = e.box.left; x < e.box.left + e.box.width; x++)
+                    assert_true(out[(c * 16 + y) * 16 + x] == (float)random_normal(&random));
+        mem_free(out);
+        tape_reset(t);
+    }
+    tape_free(t);
+    image_free(&source);
     transform_scratch_free(&scratch);
 }
 
@@ -120,17 +150,15 @@ static void test_evaluation_takes_the_centre(void **state)
     Image source = fixture_source(3), full = {0}; /* 19 x 23 -> 18 x 21, centre 16 x 16 at top round(2.5) = 2, left 1 */
     TransformScratch scratch = {0};
     ResizeScratch resize = {0};
-    float out[3 * 16 * 16];
+    uint8_t out[16 * 16 * 3];
     int width, height;
     transform_eval_size(&t, 19, 23, &width, &height);
     assert_int_equal(width, 18);
     assert_int_equal(height, 21);
     transform_eval(&t, &source, &scratch, out);
     image_resize(&source, (Box){0, 0, 23, 19}, 18, 21, (Box){0, 0, 21, 18}, &resize, &full);
-    for (int c = 0; c < 3; c++)
-        for (int y = 0; y < 16; y++)
-            for (int x = 0; x < 16; x++)
-                assert_true(out[(c * 16 + y) * 16 + x] == normal_value(full.pixels[((y + 2) * 18 + x + 1) * 3 + c], c));
+    for (int y = 0; y < 16; y++)
+        assert_memory_equal(out + y * 16 * 3, full.pixels + ((y + 2) * 18 + 1) * 3, 16 * 3);
     image_free(&source);
     image_free(&full);
     resize_scratch_free(&resize);
@@ -152,7 +180,7 @@ static void test_draws_are_where_they_are_asked_for(void **state)
                     d.crop.left + d.crop.width <= 50);
         flips += d.flip;
         steps += d.steps;
-        erased += d.erased;
+        erased += d.erase.height > 0;
         for (int s = 0; s < d.steps; s++)
             seen[d.step[s].op]++;
     }
@@ -179,12 +207,14 @@ static void test_augment_arguments(void **state)
 static void test_mixup(void **state)
 {
     (void)state;
-    float x[3 * 2] = {0, 8, 5, 6, 16, 4}, target[3 * 2];
+    static const float x[3 * 2] = {0, 8, 5, 6, 16, 4}, expected[] = {4, 7, 5, 6, 12, 5};
+    float target[3 * 2];
     Mix mix = {.mode = MIX_MIXUP, .lambda = 0.75};
-    mix_images(&mix, x, 3, 1, 1, 2);
-    const float expected[] = {4, 7, 5, 6, 12, 5};
-    for (int i = 0; i < 6; i++)
-        assert_true(x[i] == expected[i]);
+    Tape *t = test_tape(1);
+    Tensor *images = tensor_from(t, F32, SHAPE(3, 1, 1, 2), x);
+    assert_floats(t, mix_images(t, &mix, images), expected);
+    assert_ptr_equal(mix_images(t, &(Mix){.lambda = 1}, images), images);
+    tape_free(t);
     mix_targets(&mix, (const int64_t[]){0, 1, 1}, 3, 2, 0.2, target);
     const double smooth[] = {0.1 + 0.8 * 0.75, 0.1 + 0.8 * 0.25, 0.1, 0.9, 0.1 + 0.8 * 0.25, 0.1 + 0.8 * 0.75};
     for (int i = 0; i < 6; i++)
@@ -198,15 +228,15 @@ static void test_cutmix(void **state)
     Mix mix = mix_cut(0.36, 0, 9, 5, 10);
     assert_box(mix.box, 0, 5, 2, 5);
     assert_true(fabs(mix.lambda - 0.8) < 1e-12);
-    float x[2 * 50];
-    for (int i = 0; i < 100; i++)
-        x[i] = (float)i;
-    mix_images(&mix, x, 2, 1, 5, 10);
+    float x[2 * 50], expected[2 * 50];
     for (int i = 0; i < 100; i++) {
-        int y = i / 10 % 5, column = i % 10;
-        bool pasted = y < 2 && column >= 5;
-        assert_true(x[i] == (float)(pasted ? (i + 50) % 100 : i));
+        bool pasted = i / 10 % 5 < 2 && i % 10 >= 5;
+        x[i] = (float)i;
+        expected[i] = (float)(pasted ? (i + 50) % 100 : i);
     }
+    Tape *t = test_tape(1);
+    assert_floats(t, mix_images(t, &mix, tensor_from(t, F32, SHAPE(2, 1, 5, 10), x)), expected);
+    tape_free(t);
 }
 
 static void test_mix_draws(void **state)
@@ -238,6 +268,7 @@ int main(void)
         cmocka_unit_test(test_padded_crop_box),
         cmocka_unit_test(test_erase_box),
         cmocka_unit_test(test_training_steps_in_order),
+        cmocka_unit_test(test_noise_follows_the_draws),
         cmocka_unit_test(test_evaluation_takes_the_centre),
         cmocka_unit_test(test_draws_are_where_they_are_asked_for),
         cmocka_unit_test(test_augment_arguments),

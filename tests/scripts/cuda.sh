@@ -32,10 +32,12 @@ full 8M 'out of memory in the first op: [0-9]+ bytes of scratch; lower train\.ba
 full 40M 'out of memory on the GPU: linear needs [0-9]+ bytes more; lower train\.batch_size'
 full 56M 'out of memory in [a-z_ ]+: a tensor of [0-9.]+ MB beside [0-9.]+ MB in use; lower train\.batch_size' data.limit_train=4000 train.batch_size=3000
 
-# ---- Twenty steps of a small CrossViT with both branches fused: the losses of every step, both validations, and the test.
+# ---- Twenty steps of a small CrossViT with both branches fused, of images that are erased and mixed: the losses of every step,
+# both validations, and the test.
+augmented=(data.erase_probability=0.5 train.mixup=0.8 train.cutmix=1)
 export ZOO_CUDA_LIBRARY=$emulated
 for device in cpu cuda; do
-    "$crossvit" "${micro[@]}" name=$device device=$device >$device.txt 2>&1 || fail "device=$device: $(tail -n 2 $device.txt)"
+    "$crossvit" "${micro[@]}" "${augmented[@]}" name=$device device=$device >$device.txt 2>&1 || fail "device=$device: $(tail -n 2 $device.txt)"
 done
 same_losses runs/crossvit/cpu/metrics.csv runs/crossvit/cuda/metrics.csv 1e-4 || fail "other losses than on the CPU"
 [ "$(grep -c , runs/crossvit/cuda/metrics.csv)" = 21 ] || fail "not a row a step"

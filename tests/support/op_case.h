@@ -13,7 +13,7 @@ enum { MOST_INPUTS = 14 };
 typedef struct Input {
     Shape shape;
     double low, high; /* both 0: -1 .. 1 */
-    DType type;       /* I32 or I64: integers low <= i < high, without gradient */
+    DType type;       /* I32, I64 or U8: integers low <= i < high, without gradient */
     bool fixed;       /* no gradient: targets */
     bool samples;     /* axis 0 may have length 0 */
     bool map;         /* [B,C,H,W]: is also given channels-last */
@@ -161,7 +161,9 @@ static inline Tensor *integers_from(Tape *t, DType type, Shape shape, const floa
     int64_t count = shape_count(shape);
     void *integers = mem_new((size_t)count * sizeof(int64_t));
     for (int64_t i = 0; i < count; i++)
-        if (type == I32)
+        if (type == U8)
+            ((uint8_t *)integers)[i] = (uint8_t)values[i];
+        else if (type == I32)
             ((int32_t *)integers)[i] = (int32_t)values[i];
         else
             ((int64_t *)integers)[i] = (int64_t)values[i];
@@ -496,7 +498,7 @@ typedef struct Release {
 static inline Tensor *some_input(Tape *t, const char *name, const Input *in)
 {
     if (in->type == F32)
-        return random_leaf(t, name, in->shape);
+        return in->fixed ? random_tensor(t, name, in->shape) : random_leaf(t, name, in->shape);
     float *values = mem_new((size_t)shape_count(in->shape) * sizeof *values);
     random_floats(name, shape_count(in->shape), in->low, in->high, values);
     Tensor *x = integers_from(t, in->type, in->shape, values);

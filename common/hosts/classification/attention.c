@@ -24,8 +24,8 @@ static void make_gray(Image *image)
     image_free(&gray);
 }
 
-/* The image of a file as evaluation gives it to the network: pixels [C,S,S], mem_free them. */
-static float *read_image(const Job *job, const char *path, int *channels, Error *e)
+/* The image of a file at the size and with the channels that evaluation gives to the network. */
+static bool read_image(const Job *job, const char *path, Image *out, Error *e)
 {
     const DataConfig *d = job->settings->data;
     ImageTransform transform = classification_transform(d, false);
@@ -33,12 +33,11 @@ static float *read_image(const Job *job, const char *path, int *channels, Error 
     void *decoder = NULL;
     TransformScratch scratch = {0};
     size_t size;
-    float *pixels = NULL;
     char *bytes = file_read(path, &size, e);
-    *channels = ((const Classifier *)job->model->workload_hooks)->channels(job->settings->model);
+    int channels = ((const Classifier *)job->model->workload_hooks)->channels(job->settings->model);
     bool good = bytes && (image_decode(&decoder, (const uint8_t *)bytes, size, IMAGE_MAX_PIXELS, &image, e) ||
                           error_prefix(e, "%s", path));
-    if (good && *channels == 1)
+    if (good && channels == 1)
         make_gray(&image);
     if (good && transform.crop != CROP_RESIZED && (image.width != d->input_size || image.height != d->input_size)) {
         transform.crop = CROP_RESIZED; /* a picture from elsewhere: its centre, at the network's size */
@@ -46,17 +45,14 @@ static float *read_image(const Job *job, const char *path, int *channels, Error 
     }
     if (good) {
         Random none = {0};
-        pixels = mem_new((size_t)(*channels * d->input_size * d->input_size) * sizeof *pixels);
-        if (!transform_apply(&transform, &image, &none, &scratch, pixels, e)) {
-            mem_free(pixels);
-            pixels = NULL;
-        }
+        image_reshape(out, d->input_size, d->input_size, channels);
+        good = transform_apply(&transform, &image, &none, &scratch, out->pixels, NULL, e);
     }
     free(bytes);
     image_free(&image);
     image_decoder_free(decoder);
     transform_scratch_free(&scratch);
-    return pixels;
+    return good;
 }
 
 static void say_classes(const Job *job, const float *logits, int classes)
@@ -71,19 +67,11 @@ static void say_classes(const Job *job, const float *logits, int classes)
                 log_line(job->log, "class %4d  %5.1f %%", c, 100.0 * exp((double)logits[c]) / sum);
 }
 
-static bool draw(const Job *job, const float *pixels, int channels, const AttentionMap *maps, int count,
-                 const char *out, Error *e)
+static bool draw(const Job *job, const Image *plain, const AttentionMap *maps, int count, const char *out, Error *e)
 {
-    const DataConfig *d = job->settings->data;
-    Image plain = {0}, large = {0}, overlaid[MAPS] = {0}, all = {0};
+    Image large = {0}, overlaid[MAPS] = {0}, all = {0};
     const Image *row[1 + MAPS];
-    float mean[3], deviation[3];
-    for (int i = 0; i < 3; i++) {
-        mean[i] = (float)d->mean[i];
-        deviation[i] = (float)d->deviation[i];
-    }
-    picture_from_floats(&plain, pixels, channels, d->input_size, d->input_size, mean, deviation);
-    picture_magnify(&large, &plain, MAX(1, SIDE / d->input_size));
+    picture_magnify(&large, plain, MAX(1, SIDE / plain->width));
     row[0] = &large;
     for (int i = 0; i < count; i++) {
         picture_overlay(&overlaid[i], &large, maps[i].weights, maps[i].height, maps[i].width, 0.6f);
@@ -96,7 +84,6 @@ static bool draw(const Job *job, const float *pixels, int channels, const Attent
     str_free(&png);
     for (int i = 0; i < count; i++)
         image_free(&overlaid[i]);
-    image_free(&plain);
     image_free(&large);
     image_free(&all);
     return good;
@@ -105,27 +92,29 @@ static bool draw(const Job *job, const float *pixels, int channels, const Attent
 bool classification_show_attention(Job *job, const char *image, const char *out, Error *e)
 {
     const Classifier *c = job->model->workload_hooks;
-    int channels, classes = c->classes(job->settings->model),
-                  side = ((const DataConfig *)job->settings->data)->input_size;
-    float *pixels = read_image(job, image, &channels, e);
-    if (!pixels)
+    int classes = c->classes(job->settings->model);
+    ImageTransform transform = classification_transform(job->settings->data, false);
+    Image plain = {0};
+    if (!read_image(job, image, &plain, e)) {
+        image_free(&plain);
         return false;
+    }
     AttentionMap maps[MAPS];
     float *logits = mem_new((size_t)classes * sizeof *logits);
     Region before = region_open(job->tape, EVAL, NO_GRAD);
-    Tensor *x = tensor_from(job->tape, F32, SHAPE(1, channels, side, side), pixels);
+    Tensor *x = transform_images(job->tape, &transform, 1, plain.channels, plain.pixels, NULL);
     tensor_read(job->tape, c->forward(job->tape, job->network, x, NULL), logits);
     int count = c->attention ? c->attention(job->tape, job->network, x, maps, MAPS) : 0;
     tape_reset(job->tape);
     region_close(job->tape, before);
     say_classes(job, logits, classes);
-    bool good = count ? draw(job, pixels, channels, maps, count, out, e)
+    bool good = count ? draw(job, &plain, maps, count, out, e)
                       : error_set(e, "this configuration has no attention from a class token to show");
     if (good)
         log_line(job->log, "written: %s", out);
     for (int i = 0; i < count; i++)
         mem_free(maps[i].weights);
     mem_free(logits);
-    mem_free(pixels);
+    image_free(&plain);
     return good;
 }

@@ -72,10 +72,8 @@ static void forward_batch(Job *job, const Batch *batch, Tally *tally, float *hos
 {
     const Classifier *c = job->model->workload_hooks;
     int classes = c->classes(job->settings->model);
-    Tensor *x =
-        tensor_from(job->tape, F32, SHAPE(batch->rows, batch->channels, batch->size, batch->size), batch->images);
     Tensor *parts[CLASSIFIER_PARTS] = {0};
-    Tensor *logits = c->forward(job->tape, job->network, x, parts);
+    Tensor *logits = c->forward(job->tape, job->network, batch_images(job->tape, batch), parts);
     tensor_read(job->tape, logits, host);
     float *on_host[CLASSIFIER_PARTS] = {0};
     for (int p = 0; p < CLASSIFIER_PARTS; p++) {

@@ -80,16 +80,11 @@ static bool draw(Gallery *g, Card *card, ReportCard *out, Error *e)
 {
     const Classifier *c = g->job->model->workload_hooks;
     int channels = g->sample.image.channels, side = g->transform->size;
-    float *pixels = mem_new((size_t)(channels * side * side) * sizeof *pixels), mean[3], deviation[3];
     Random none = {0};
-    bool good = transform_apply(g->transform, &g->sample.image, &none, &g->scratch, pixels, e);
     Image plain = {0}, large = {0}, overlaid = {0};
-    for (int i = 0; i < 3; i++) {
-        mean[i] = (float)g->transform->mean[i];
-        deviation[i] = (float)g->transform->deviation[i];
-    }
+    image_reshape(&plain, side, side, channels);
+    bool good = transform_apply(g->transform, &g->sample.image, &none, &g->scratch, plain.pixels, NULL, e);
     if (good) {
-        picture_from_floats(&plain, pixels, channels, side, side, mean, deviation);
         picture_magnify(&large, &plain, MAX(1, PICTURE_SIDE / side));
         good = add_picture(card, out, &large, "the image", e);
     }
@@ -97,7 +92,7 @@ static bool draw(Gallery *g, Card *card, ReportCard *out, Error *e)
     int count = 0;
     if (good && c->attention) {
         Region before = region_open(g->job->tape, EVAL, NO_GRAD);
-        Tensor *x = tensor_from(g->job->tape, F32, SHAPE(1, channels, side, side), pixels);
+        Tensor *x = transform_images(g->job->tape, g->transform, 1, channels, plain.pixels, NULL);
         count = c->attention(g->job->tape, g->job->network, x, maps, MAPS);
         tape_reset(g->job->tape);
         region_close(g->job->tape, before);
@@ -112,7 +107,6 @@ static bool draw(Gallery *g, Card *card, ReportCard *out, Error *e)
     image_free(&plain);
     image_free(&large);
     image_free(&overlaid);
-    mem_free(pixels);
     return good;
 }
 

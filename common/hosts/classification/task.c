@@ -90,6 +90,13 @@ typedef struct StepSums {
     double rows, loss, right;
 } StepSums;
 
+/* The batch as the network gets it: what the loader has left to the device. */
+static Tensor *mixed_images(Tape *t, const Batch *batch, const Mix *mix)
+{
+    Scope s = scope_open(t);
+    return scope_close(t, s, mix_images(t, mix, batch_images(t, batch)));
+}
+
 /* Leaves `result` to step_result. */
 static bool train_step(Task *task, Tape *t, int64_t epoch, StepResult *result, Error *e)
 {
@@ -107,10 +114,9 @@ static bool train_step(Task *task, Tape *t, int64_t epoch, StepResult *result, E
     Random random = batch->random;
     MixOptions options = {config->mixup, config->cutmix, config->mix_probability, config->mix_switch};
     Mix mix = mix_draw(&options, batch->size, batch->size, &random);
-    mix_images(&mix, batch->images, batch->rows, batch->channels, batch->size, batch->size);
     mix_targets(&mix, batch->labels, batch->rows, classes, config->smoothing, c->targets);
 
-    Tensor *x = tensor_from(t, F32, SHAPE(batch->rows, batch->channels, batch->size, batch->size), batch->images);
+    Tensor *x = mixed_images(t, batch, &mix);
     Tensor *targets = tensor_from(t, F32, SHAPE(batch->rows, classes), c->targets);
     RowMap before = tape_map_rows(t, (RowMap){batch->place, batch->place ? batch->rows : 0});
     Tensor *logits = tape_keep(t, classifier->forward(t, c->job->network, x, NULL));
@@ -305,8 +311,10 @@ static void rehearse(Job *job)
     const DataConfig *d = job->settings->data;
     Tape *t = job->tape;
     Region before = region_open(t, TRAIN, GRAD);
-    Tensor *x = tensor_from(
-        t, F32, SHAPE(train->batch_size, c->channels(job->settings->model), d->input_size, d->input_size), NULL);
+    ImageTransform transform = classification_transform(d, true);
+    Batch batch = {.rows = train->batch_size, .channels = c->channels(job->settings->model), .transform = &transform};
+    Mix mix = {.mode = train->mixup > 0 || train->cutmix > 0 ? MIX_MIXUP : MIX_NONE, .lambda = 1};
+    Tensor *x = mixed_images(t, &batch, &mix);
     Tensor *targets = tensor_from(t, F32, SHAPE(train->batch_size, c->classes(job->settings->model)), NULL);
     Tensor *loss = mean_all(t, soft_cross_entropy(t, c->forward(t, job->network, x, NULL), targets, NULL));
     tape_backward(t, &loss, NULL, 1);

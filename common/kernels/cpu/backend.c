@@ -38,6 +38,7 @@ static pthread_mutex_t choosing = PTHREAD_MUTEX_INITIALIZER;
                .loss = loss_kernels_##level,                                                                           \
                .gather = gather_kernels_##level,                                                                       \
                .select = select_kernels_##level,                                                                       \
+               .augment = augment_kernels_##level,                                                                     \
                .resize = resize_kernels_##level,                                                                       \
                .noise = noise_kernels_##level,                                                                         \
                .optimizer = optimizer_kernels_##level})

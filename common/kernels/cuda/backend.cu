@@ -72,6 +72,7 @@ const Backend *zoo_cuda_backend(Error *e)
     backend.noise = cuda_noise;
     backend.optimizer = cuda_optimizer;
     backend.resize = cuda_resize;
+    backend.augment = cuda_augment;
     backend.gather = cuda_gather;
     backend.adafactor = cuda_adafactor;
     backend.select = cuda_select;

@@ -10,6 +10,7 @@ extern const LossKernels cuda_loss;
 extern const GatherKernels cuda_gather;
 extern const SelectKernels cuda_select;
 extern const ResizeKernels cuda_resize;
+extern const AugmentKernels cuda_augment;
 extern const NoiseKernels cuda_noise;
 extern const OptimizerKernels cuda_optimizer;
 extern const AdafactorKernels cuda_adafactor;

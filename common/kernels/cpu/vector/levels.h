@@ -2,6 +2,7 @@
 #pragma once
 #include "common/kernels/adafactor.h"
 #include "common/kernels/attention.h"
+#include "common/kernels/augment.h"
 #include "common/kernels/batch_norm.h"
 #include "common/kernels/chain.h"
 #include "common/kernels/elementwise.h"
@@ -23,6 +24,7 @@
 #define DECLARE_LEVEL(level)                                                                                           \
     extern const AdafactorKernels adafactor_kernels_##level;                                                           \
     extern const AttentionKernels attention_kernels_##level;                                                           \
+    extern const AugmentKernels augment_kernels_##level;                                                               \
     extern const BatchNormKernels batch_norm_kernels_##level;                                                          \
     extern const ChainKernels chain_kernels_##level;                                                                   \
     extern const ElementwiseKernels elementwise_kernels_##level;                                                       \
