@@ -2,18 +2,7 @@
 #include "common/kernels/cuda/elementwise.cuh"
 #include "common/kernels/cuda/functions.cuh"
 #include "common/kernels/cuda/map.cuh"
-
-/* y (+)= f(a, b, factor) */
-typedef struct Map {
-    int64_t rows, cols;
-    Rows a, b;        /* b.data NULL: absent */
-    int64_t b_period; /* row r reads row r % b_period of b; 0: row r */
-    float factor;     /* or, of row r, factors[r / repeat] */
-    const float *factors;
-    int64_t repeat;
-    bool add;
-    Rows y;
-} Map;
+#include "common/kernels/value_map.h"
 
 struct UnaryValue {
     Unary f;
@@ -74,26 +63,12 @@ template <typename F, int N> __global__ void map_values(Map m, F f)
     }
 }
 
-static bool gapless(Rows x, int64_t cols)
-{
-    return !x.data || x.stride == cols;
-}
-
-/* Makes one row of `group` rows where nothing lies between them. */
-static void join_rows(Map *m, int64_t group)
-{
-    if (group < 2 || m->rows % group || !gapless(m->a, m->cols) || !gapless(m->b, m->cols) || !gapless(m->y, m->cols))
-        return;
-    m->rows /= group;
-    m->cols *= group;
-    m->a.stride = m->b.stride = m->y.stride = m->cols;
-}
-
 template <typename F> void map_run(const Exec *exec, Map m, F f, const char *kernel)
 {
     rows_check(m.a, kernel);
     rows_check(m.b, kernel);
     rows_check(m.y, kernel);
+    m = map_joined(m);
     int width = ROWS_WIDTH(m.cols, m.a, m.b, m.y);
     MapGrid g = map_grid(m.rows, m.cols / width);
     if (width == 4)
@@ -106,7 +81,6 @@ static void unary(const Exec *exec, Unary f, int64_t rows, int64_t cols, Rows x,
 {
     Map m = {};
     m.rows = rows, m.cols = cols, m.a = x, m.y = y;
-    join_rows(&m, rows);
     map_run(exec, m, UnaryValue{f}, "unary");
 }
 
@@ -114,7 +88,6 @@ static void unary_gradient(const Exec *exec, Unary f, int64_t rows, int64_t cols
 {
     Map m = {};
     m.rows = rows, m.cols = cols, m.a = dy, m.b = x, m.add = add, m.y = dx;
-    join_rows(&m, rows);
     map_run(exec, m, UnaryGradient{f}, "unary_gradient");
 }
 
@@ -159,7 +132,6 @@ static void binary(const Exec *exec, Binary f, int64_t rows, int64_t cols, Rows 
 {
     Map m = {};
     m.rows = rows, m.cols = cols, m.a = a, m.b = b, m.y = y;
-    join_rows(&m, rows);
     map_run(exec, m, Operation{f}, "binary");
 }
 
@@ -167,7 +139,6 @@ static void scale(const Exec *exec, int64_t rows, int64_t cols, float factor, Ro
 {
     Map m = {};
     m.rows = rows, m.cols = cols, m.a = x, m.factor = factor, m.add = add, m.y = y;
-    join_rows(&m, rows);
     map_run(exec, m, Scaled{}, "scale");
 }
 
@@ -176,9 +147,6 @@ static void scale_rows(const Exec *exec, int64_t rows, int64_t cols, const float
 {
     Map m = {};
     m.rows = rows, m.cols = cols, m.a = x, m.factors = factors, m.repeat = repeat, m.add = add, m.y = y;
-    join_rows(&m, repeat);
-    if (m.rows != rows)
-        m.repeat = 1;
     map_run(exec, m, Scaled{}, "scale_rows");
 }
 
@@ -186,9 +154,6 @@ static void add_rows(const Exec *exec, int64_t rows, int64_t cols, Rows x, const
 {
     Map m = {};
     m.rows = rows, m.cols = cols, m.a = x, m.b = {(void *)table, cols, F32}, m.b_period = period, m.y = y;
-    join_rows(&m, period);
-    if (m.rows != rows)
-        m.b_period = 1;
     map_run(exec, m, Operation{BINARY_ADD}, "add_rows");
 }
 

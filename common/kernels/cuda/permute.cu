@@ -2,8 +2,9 @@
  * or the axis that is contiguous in x changes places with the one that is contiguous in y, through tiles in shared memory. */
 #include "common/kernels/cuda/elementwise.cuh"
 #include "common/kernels/cuda/map.cuh"
+#include "common/kernels/axes.h"
 
-enum { MAX_RANK = 8, TILE = 32, TILE_ROWS = 8 };
+enum { TILE = 32, TILE_ROWS = 8 };
 
 /* What is moved at a time: nothing is computed. */
 typedef struct alignas(16) Sixteen {
@@ -75,51 +76,14 @@ void cuda_copy(const Exec *exec, int64_t rows, size_t bytes, const void *x, size
 
 /* ---- Permutation */
 
-/* An axis of y: its length and what one step along it means in x and in y, in elements. */
-typedef struct Axis {
-    int64_t length, x_step, y_step;
-} Axis;
-
 typedef struct Permute {
-    int outer_rank;
-    Axis outer[MAX_RANK];
-    Axis inner, across; /* y's last axis; the axis of x step 1 if that is another one, else length 1 */
-    int64_t items;      /* positions of the outer axes */
+    PermutedAxes axes;
     const void *x;
     void *y;
 } Permute;
 
-/* y's axes without those of length 1, neighbours merged where x has them side by side too. Returns how many. */
-static int merged_axes(int rank, const int64_t *shape, const int *order, Axis *axes)
-{
-    int64_t x_steps[MAX_RANK], step = 1;
-    for (int a = rank - 1; a >= 0; a--) {
-        x_steps[a] = step;
-        step *= shape[a];
-    }
-    int count = 0;
-    for (int a = 0; a < rank; a++) {
-        Axis next = {shape[order[a]], x_steps[order[a]], 0};
-        if (next.length == 1)
-            continue;
-        Axis *before = count > 0 ? &axes[count - 1] : NULL;
-        if (before && before->x_step == next.x_step * next.length) {
-            before->length *= next.length;
-            before->x_step = next.x_step;
-        } else {
-            axes[count++] = next;
-        }
-    }
-    step = 1;
-    for (int a = count - 1; a >= 0; a--) {
-        axes[a].y_step = step;
-        step *= axes[a].length;
-    }
-    return count;
-}
-
 /* Where an outer position begins in x and in y. */
-DEVICE void outer_start(const Permute &p, int64_t item, int64_t *x_at, int64_t *y_at)
+DEVICE void outer_start(const PermutedAxes &p, int64_t item, int64_t *x_at, int64_t *y_at)
 {
     *x_at = *y_at = 0;
     for (int a = p.outer_rank - 1; a >= 0; a--) {
@@ -133,9 +97,9 @@ DEVICE void outer_start(const Permute &p, int64_t item, int64_t *x_at, int64_t *
 template <typename T> __global__ void permute_runs(Permute p)
 {
     int64_t x_at, y_at;
-    for (int64_t item = map_row(); item < p.items; item += map_row_step()) {
-        outer_start(p, item, &x_at, &y_at);
-        for (int64_t c = map_col<1>(); c < p.inner.length; c += map_col_step<1>())
+    for (int64_t item = map_row(); item < p.axes.items; item += map_row_step()) {
+        outer_start(p.axes, item, &x_at, &y_at);
+        for (int64_t c = map_col<1>(); c < p.axes.inner.length; c += map_col_step<1>())
             ((T *)p.y)[y_at + c] = ((const T *)p.x)[x_at + c];
     }
 }
@@ -145,35 +109,37 @@ template <typename T> __global__ void permute_tiles(Permute p)
 {
     __shared__ T tile[TILE][TILE + 1];
     int lane = (int)threadIdx.x;
-    int64_t inner_tiles = blocks_for(p.inner.length, TILE), tiles = inner_tiles * blocks_for(p.across.length, TILE);
-    for (int64_t job = blockIdx.x; job < tiles * p.items; job += gridDim.x) {
+    int64_t inner_tiles = blocks_for(p.axes.inner.length, TILE),
+            tiles = inner_tiles * blocks_for(p.axes.across.length, TILE);
+    for (int64_t job = blockIdx.x; job < tiles * p.axes.items; job += gridDim.x) {
         int64_t inner = job % tiles % inner_tiles * TILE, across = job % tiles / inner_tiles * TILE, x_at, y_at;
-        outer_start(p, job / tiles, &x_at, &y_at);
+        outer_start(p.axes, job / tiles, &x_at, &y_at);
         for (int row = (int)threadIdx.y; row < TILE; row += TILE_ROWS)
-            if (inner + row < p.inner.length && across + lane < p.across.length)
-                tile[row][lane] = ((const T *)p.x)[x_at + (inner + row) * p.inner.x_step + across + lane];
+            if (inner + row < p.axes.inner.length && across + lane < p.axes.across.length)
+                tile[row][lane] = ((const T *)p.x)[x_at + (inner + row) * p.axes.inner.x_step + across + lane];
         __syncthreads();
         for (int row = (int)threadIdx.y; row < TILE; row += TILE_ROWS)
-            if (inner + lane < p.inner.length && across + row < p.across.length)
-                ((T *)p.y)[y_at + (across + row) * p.across.y_step + inner + lane] = tile[lane][row];
+            if (inner + lane < p.axes.inner.length && across + row < p.axes.across.length)
+                ((T *)p.y)[y_at + (across + row) * p.axes.across.y_step + inner + lane] = tile[lane][row];
         __syncthreads();
     }
 }
 
 template <typename T> void permute_run(const Exec *exec, Permute p)
 {
-    MapGrid g = map_grid(p.items, p.inner.length);
-    int64_t tiles = blocks_for(p.inner.length, TILE) * blocks_for(p.across.length, TILE);
-    if (p.inner.x_step == 1)
+    MapGrid g = map_grid(p.axes.items, p.axes.inner.length);
+    int64_t tiles = blocks_for(p.axes.inner.length, TILE) * blocks_for(p.axes.across.length, TILE);
+    if (p.axes.inner.x_step == 1)
         LAUNCH(permute_runs<T>, g.grid, g.block, 0, exec, p);
     else
-        LAUNCH(permute_tiles<T>, grid_for(tiles * p.items), dim3(TILE, TILE_ROWS), 0, exec, p);
+        LAUNCH(permute_tiles<T>, grid_for(tiles * p.axes.items), dim3(TILE, TILE_ROWS), 0, exec, p);
 }
 
 /* Runs may be moved by more than an element at a time: turns the steps and the length into such units. */
-static size_t widen(Permute *p, size_t bytes)
+static size_t widen(Permute *permute, size_t bytes)
 {
-    uint64_t all = (uintptr_t)p->x | (uintptr_t)p->y | (uint64_t)p->inner.length * bytes;
+    PermutedAxes *p = &permute->axes;
+    uint64_t all = (uintptr_t)permute->x | (uintptr_t)permute->y | (uint64_t)p->inner.length * bytes;
     for (int a = 0; a < p->outer_rank; a++)
         all |= (uint64_t)(p->outer[a].x_step | p->outer[a].y_step) * bytes;
     size_t unit = unit_of(all);
@@ -191,25 +157,9 @@ static size_t widen(Permute *p, size_t bytes)
 void cuda_permute(const Exec *exec, int rank, const int64_t *shape, const int *order, size_t bytes, const void *x,
                   void *y)
 {
-    contract(rank <= MAX_RANK, "permute: rank %d, not at most %d", rank, MAX_RANK);
-    contract(bytes == 1 || bytes == 2 || bytes == 4 || bytes == 8, "permute: elements of %zu bytes", bytes);
-    for (int a = 0; a < rank; a++)
-        if (shape[a] == 0)
-            return;
-    Axis axes[MAX_RANK];
-    int n = merged_axes(rank, shape, order, axes);
-    Permute p = {};
-    p.inner = {1, 1, 1}, p.across = {1, 0, 0}, p.items = 1, p.x = x, p.y = y;
-    if (n > 0)
-        p.inner = axes[--n];
-    for (int a = 0; a < n; a++) {
-        if (axes[a].x_step == 1) {
-            p.across = axes[a];
-            continue;
-        }
-        p.outer[p.outer_rank++] = axes[a];
-        p.items *= axes[a].length;
-    }
-    size_t unit = p.inner.x_step == 1 ? widen(&p, bytes) : bytes;
+    Permute p = {permuted_axes(rank, shape, order, bytes), x, y};
+    if (p.axes.items == 0)
+        return;
+    size_t unit = p.axes.inner.x_step == 1 ? widen(&p, bytes) : bytes;
     OF_BYTES(unit, permute_run, exec, p)
 }

@@ -1,28 +1,7 @@
 /* Bicubic interpolation: a thread has a pixel of the result, finds its taps once, and goes through planes with them. The way back
  * asks of each pixel of the input which results have it among their taps, so that nothing is added by two threads. */
 #include "common/kernels/cuda/map.cuh"
-
-/* Output position o reads inputs first-1 .. first+2 with these weights (Keys, 1981, with a = -0.75). */
-typedef struct Taps {
-    int64_t first;
-    float weight[4];
-} Taps;
-
-DEVICE Taps cubic_taps(int64_t o, int64_t in, int64_t out)
-{
-    const double a = -0.75;
-    double at = ((double)o + 0.5) * (double)in / (double)out - 0.5, below = floor(at), t = at - below, s = 1 - t;
-    Taps taps = {(int64_t)below,
-                 {(float)(((a * (t + 1) - 5 * a) * (t + 1) + 8 * a) * (t + 1) - 4 * a),
-                  (float)(((a + 2) * t - (a + 3)) * t * t + 1), (float)(((a + 2) * s - (a + 3)) * s * s + 1),
-                  (float)(((a * (s + 1) - 5 * a) * (s + 1) + 8 * a) * (s + 1) - 4 * a)}};
-    return taps;
-}
-
-DEVICE int64_t clamped(int64_t i, int64_t count)
-{
-    return i < 0 ? 0 : i < count ? i : count - 1;
-}
+#include "common/kernels/taps.h"
 
 typedef struct Bicubic {
     int64_t planes, in_height, in_width, out_height, out_width;
@@ -43,11 +22,12 @@ __global__ void bicubic_pixels(Bicubic b)
             float sum = 0;
 #pragma unroll
             for (int k = 0; k < 4; k++) {
-                const float *x = b.from + (plane * b.in_height + clamped(down.first + k - 1, b.in_height)) * b.in_width;
+                const float *x =
+                    b.from + (plane * b.in_height + clamped_tap(down.first + k - 1, b.in_height)) * b.in_width;
                 float row = 0;
 #pragma unroll
                 for (int l = 0; l < 4; l++)
-                    row += across.weight[l] * x[clamped(across.first + l - 1, b.in_width)];
+                    row += across.weight[l] * x[clamped_tap(across.first + l - 1, b.in_width)];
                 sum += down.weight[k] * row;
             }
             b.to[plane * b.out_height * b.out_width + pixel] = sum;
@@ -72,14 +52,14 @@ DEVICE float weight_of(int64_t o, int64_t i, int64_t in, int64_t out)
     float weight = 0;
 #pragma unroll
     for (int k = 0; k < 4; k++)
-        weight += clamped(t.first + k - 1, in) == i ? t.weight[k] : 0;
+        weight += clamped_tap(t.first + k - 1, in) == i ? t.weight[k] : 0;
     return weight;
 }
 
 /* The first result that may have input i among its taps: one that reads first-1 .. first+2 has first >= i - 2. */
 DEVICE int64_t first_near(int64_t i, int64_t in, int64_t out)
 {
-    return clamped((int64_t)floor(((double)i - 1.5) * (double)out / (double)in - 0.5) - 1, out);
+    return clamped_tap((int64_t)floor(((double)i - 1.5) * (double)out / (double)in - 0.5) - 1, out);
 }
 
 /* How many follow it: first < i + 2 means less than 4 inputs further on. */

@@ -4,24 +4,17 @@
 #include "common/kernels/cpu/vector/functions.h"
 #include "common/kernels/cpu/vector/levels.h"
 #include "common/kernels/cpu/vector/rows.h"
+#include "common/kernels/value_map.h"
 
 /* y (+)= f(a, b, factor) over n <= BLOCK columns. b is NULL where f does not use it. */
 typedef void Span(int64_t n, const float *a, const float *b, float factor, bool add, float *y);
 /* y = f(x), dx = dy f'(x). */
 typedef void BothSpan(int64_t n, const float *dy, const float *x, float *y, float *dx);
 
-/* A map over rows x cols values. */
-typedef struct Map {
+typedef struct SpanMap {
+    Map map;
     Span *span;
-    int64_t rows, cols;
-    Rows a, b;        /* b.data NULL: absent */
-    int64_t b_period; /* row r reads row r % b_period of b; 0: row r */
-    float factor;     /* or, of row r, factors[r / repeat] */
-    const float *factors;
-    int64_t repeat;
-    bool add;
-    Rows y;
-} Map;
+} SpanMap;
 
 static int64_t blocks_of(int64_t cols)
 {
@@ -31,7 +24,8 @@ static int64_t blocks_of(int64_t cols)
 /* Items are the blocks of all rows, row by row. */
 static void map_piece(const void *job, int64_t first, int64_t last)
 {
-    const Map *m = job;
+    const SpanMap *span_map = job;
+    const Map *m = &span_map->map;
     float a_values[BLOCK], b_values[BLOCK], y_values[BLOCK];
     int64_t blocks = blocks_of(m->cols), r = first / blocks, c = first % blocks * BLOCK;
     for (int64_t i = first; i < last; i++) {
@@ -39,7 +33,7 @@ static void map_piece(const void *job, int64_t first, int64_t last)
         const float *a = rows_read(m->a, r, c, n, a_values);
         const float *b = m->b.data ? rows_read(m->b, b_row, c, n, b_values) : NULL;
         float *y = rows_open(m->y, r, c, n, m->add, y_values);
-        m->span(n, a, b, m->factors ? m->factors[r / m->repeat] : m->factor, m->add, y);
+        span_map->span(n, a, b, m->factors ? m->factors[r / m->repeat] : m->factor, m->add, y);
         rows_close(m->y, r, c, n, y);
         c += BLOCK;
         if (c >= m->cols) {
@@ -49,31 +43,18 @@ static void map_piece(const void *job, int64_t first, int64_t last)
     }
 }
 
-static bool gapless(Rows x, int64_t cols)
-{
-    return !x.data || x.stride == cols;
-}
-
-/* Makes one row of `group` rows where nothing lies between them: long rows leave few vectors half full. */
-static void join_rows(Map *m, int64_t group)
-{
-    if (group < 2 || m->rows % group || !gapless(m->a, m->cols) || !gapless(m->b, m->cols) || !gapless(m->y, m->cols))
-        return;
-    m->rows /= group;
-    m->cols *= group;
-    m->a.stride = m->b.stride = m->y.stride = m->cols;
-}
-
-static void map_run(const Exec *exec, Map m, const char *kernel)
+static void map_run(const Exec *exec, Map m, Span *span, const char *kernel)
 {
     rows_check(m.a, kernel);
     rows_check(m.b, kernel);
     rows_check(m.y, kernel);
     if (m.rows <= 0 || m.cols <= 0)
         return;
+    m = map_joined(m);
+    SpanMap job = {m, span};
     int64_t items = m.rows * blocks_of(m.cols), piece = PIECE / least(m.cols, BLOCK);
     int64_t bytes = m.rows * m.cols * 4 * (m.b.data || m.add ? 3 : 2);
-    parallel_pieces(exec, items, piece, bytes, map_piece, &m);
+    parallel_pieces(exec, items, piece, bytes, map_piece, &job);
 }
 
 #define SPAN(name, value)                                                                                              \
@@ -142,16 +123,14 @@ static Span *const operations[BINARY_COUNT] = {
 
 static void unary(const Exec *exec, Unary f, int64_t rows, int64_t cols, Rows x, Rows y)
 {
-    Map m = {.span = functions[f].value, .rows = rows, .cols = cols, .a = x, .y = y};
-    join_rows(&m, rows);
-    map_run(exec, m, "unary");
+    Map m = {.rows = rows, .cols = cols, .a = x, .y = y};
+    map_run(exec, m, functions[f].value, "unary");
 }
 
 static void unary_gradient(const Exec *exec, Unary f, int64_t rows, int64_t cols, Rows dy, Rows x, bool add, Rows dx)
 {
-    Map m = {.span = functions[f].gradient, .rows = rows, .cols = cols, .a = dy, .b = x, .add = add, .y = dx};
-    join_rows(&m, rows);
-    map_run(exec, m, "unary_gradient");
+    Map m = {.rows = rows, .cols = cols, .a = dy, .b = x, .add = add, .y = dx};
+    map_run(exec, m, functions[f].gradient, "unary_gradient");
 }
 
 typedef struct Both {
@@ -186,43 +165,28 @@ static void unary_both(const Exec *exec, Unary f, int64_t rows, int64_t cols, Ro
 
 static void binary(const Exec *exec, Binary f, int64_t rows, int64_t cols, Rows a, Rows b, Rows y)
 {
-    Map m = {.span = operations[f], .rows = rows, .cols = cols, .a = a, .b = b, .y = y};
-    join_rows(&m, rows);
-    map_run(exec, m, "binary");
+    Map m = {.rows = rows, .cols = cols, .a = a, .b = b, .y = y};
+    map_run(exec, m, operations[f], "binary");
 }
 
 static void scale(const Exec *exec, int64_t rows, int64_t cols, float factor, Rows x, bool add, Rows y)
 {
-    Map m = {.span = scale_span, .rows = rows, .cols = cols, .a = x, .factor = factor, .add = add, .y = y};
-    join_rows(&m, rows);
-    map_run(exec, m, "scale");
+    Map m = {.rows = rows, .cols = cols, .a = x, .factor = factor, .add = add, .y = y};
+    map_run(exec, m, scale_span, "scale");
 }
 
 static void scale_rows(const Exec *exec, int64_t rows, int64_t cols, const float *factors, int64_t repeat, Rows x,
                        bool add, Rows y)
 {
-    Map m = {.span = scale_span,
-             .rows = rows,
-             .cols = cols,
-             .a = x,
-             .factors = factors,
-             .repeat = repeat,
-             .add = add,
-             .y = y};
-    join_rows(&m, repeat);
-    if (m.rows != rows)
-        m.repeat = 1;
-    map_run(exec, m, "scale_rows");
+    Map m = {.rows = rows, .cols = cols, .a = x, .factors = factors, .repeat = repeat, .add = add, .y = y};
+    map_run(exec, m, scale_span, "scale_rows");
 }
 
 static void add_rows(const Exec *exec, int64_t rows, int64_t cols, Rows x, const float *table, int64_t period, Rows y)
 {
     Rows b = {.data = (void *)table, .stride = cols, .type = F32};
-    Map m = {.span = add_span, .rows = rows, .cols = cols, .a = x, .b = b, .b_period = period, .y = y};
-    join_rows(&m, period);
-    if (m.rows != rows)
-        m.b_period = 1;
-    map_run(exec, m, "add_rows");
+    Map m = {.rows = rows, .cols = cols, .a = x, .b = b, .b_period = period, .y = y};
+    map_run(exec, m, add_span, "add_rows");
 }
 
 typedef struct Copy {

@@ -2,33 +2,9 @@
  * are combined along y. */
 #include "common/kernels/cpu/vector/levels.h"
 #include "common/kernels/cpu/vector/rows.h"
-
-#include <math.h>
+#include "common/kernels/taps.h"
 
 enum { COLUMNS = 256, BAND = 32 }; /* output columns interpolated together; output rows of a piece */
-
-/* Output position o reads inputs first-1 .. first+2 with these weights (Keys, 1981, with a = -0.75). */
-typedef struct Taps {
-    int64_t first;
-    float weight[4];
-} Taps;
-
-static Taps cubic_taps(int64_t o, int64_t in, int64_t out)
-{
-    const double a = -0.75;
-    double at = ((double)o + 0.5) * (double)in / (double)out - 0.5, below = floor(at), t = at - below, s = 1 - t;
-    Taps taps = {.first = (int64_t)below};
-    taps.weight[0] = (float)(((a * (t + 1) - 5 * a) * (t + 1) + 8 * a) * (t + 1) - 4 * a);
-    taps.weight[1] = (float)(((a + 2) * t - (a + 3)) * t * t + 1);
-    taps.weight[2] = (float)(((a + 2) * s - (a + 3)) * s * s + 1);
-    taps.weight[3] = (float)(((a * (s + 1) - 5 * a) * (s + 1) + 8 * a) * (s + 1) - 4 * a);
-    return taps;
-}
-
-static int64_t clamped(int64_t i, int64_t count)
-{
-    return i < 0 ? 0 : i < count ? i : count - 1;
-}
 
 typedef struct Bicubic {
     int64_t in_height, in_width, out_height, out_width, bands;
@@ -50,7 +26,7 @@ static void column_taps(const Bicubic *b, int64_t first, ColumnTaps *taps)
     for (int64_t c = 0; c < taps->count; c++) {
         Taps t = cubic_taps(first + c, b->in_width, b->out_width);
         for (int k = 0; k < 4; k++) {
-            taps->index[k][c] = (int32_t)clamped(t.first + k - 1, b->in_width);
+            taps->index[k][c] = (int32_t)clamped_tap(t.first + k - 1, b->in_width);
             taps->weight[k][c] = t.weight[k];
         }
     }
@@ -73,7 +49,7 @@ static void resize_block(const Bicubic *b, const ColumnTaps *taps, const float *
         Taps t = cubic_taps(o, b->in_height, b->out_height);
         const float *rows[4];
         for (int k = 0; k < 4; k++) {
-            int64_t i = clamped(t.first + k - 1, b->in_height);
+            int64_t i = clamped_tap(t.first + k - 1, b->in_height);
             if (held[i % 4] != i)
                 interpolate_row(taps, x + i * b->in_width, slots[i % 4]);
             held[i % 4] = i;
@@ -130,7 +106,7 @@ static void bicubic_gradient_piece(const void *job, int64_t first, int64_t last)
             for (int64_t o = 0; o < b->out_height; o++) {
                 Taps t = cubic_taps(o, b->in_height, b->out_height);
                 for (int k = 0; k < 4; k++) {
-                    float *row = dx + clamped(t.first + k - 1, b->in_height) * b->in_width;
+                    float *row = dx + clamped_tap(t.first + k - 1, b->in_height) * b->in_width;
                     for (int64_t c = 0; c < taps.count; c++) {
                         float g = t.weight[k] * dy[o * b->out_width + c0 + c];
                         for (int l = 0; l < 4; l++)
