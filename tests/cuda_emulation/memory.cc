@@ -24,11 +24,21 @@
 static const size_t region_bytes = (size_t)64 << 30, page_bytes = 4096, grain = 256;
 
 static char *region;
-static size_t used;                         /* pages from the region's beginning on that were ever given out */
-static std::map<size_t, size_t> taken;      /* offset -> bytes asked for */
-static std::map<size_t, size_t> given;      /* offset -> bytes that are free again, neighbours joined */
-static std::map<uintptr_t, size_t> managed; /* address -> bytes */
-static size_t held;                         /* bytes that are taken */
+static size_t used;                    /* pages from the region's beginning on that were ever given out */
+static std::map<size_t, size_t> taken; /* offset -> bytes asked for */
+static std::map<size_t, size_t> given; /* offset -> bytes that are free again, neighbours joined */
+/* address -> bytes. Never destroyed: what a process still holds at its end is no leak. */
+static union Managed {
+    std::map<uintptr_t, size_t> map;
+    Managed() : map()
+    {
+    }
+    ~Managed()
+    {
+    }
+} managed_memory;
+static auto &managed = managed_memory.map;
+static size_t held; /* bytes that are taken */
 static std::recursive_mutex guard;
 static int opened;
 static struct sigaction before;

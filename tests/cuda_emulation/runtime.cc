@@ -13,8 +13,9 @@ size_t emulated_size(const char *variable, size_t otherwise)
     const char *text = getenv(variable);
     if (!text || !*text)
         return otherwise;
-    char *end;
-    size_t size = strtoull(text, &end, 10) << (*end == 'M' ? 20 : *end == 'G' ? 30 : 0);
+    char *end = NULL;
+    size_t size = strtoull(text, &end, 10);
+    size <<= *end == 'M' ? 20 : *end == 'G' ? 30 : 0;
     if (end == text || (*end && end[1]))
         emulated_fail("%s=%s: not a number, perhaps with M or G", variable, text);
     return size;
