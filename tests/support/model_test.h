@@ -75,6 +75,14 @@ static inline float model_test_learn(ModelTest *m, ModelTestFunction losses, con
     return loss;
 }
 
+/* Normal numbers, always the same ones. */
+static inline void fill_noise(float *values, int count)
+{
+    Random random = random_at(1, STREAM_DATA, 0, 0);
+    for (int i = 0; i < count; i++)
+        values[i] = (float)random_normal(&random);
+}
+
 static inline float furthest(const float *a, const float *b, int count)
 {
     float most = 0;

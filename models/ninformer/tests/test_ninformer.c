@@ -30,13 +30,6 @@ static ModelTest *make(Network network, Gate gate, double dropout, DType inner)
     return model_test_open(&ninformer_model, &config, inner);
 }
 
-static void make_noise(float images[BATCH * PIXELS])
-{
-    Random random = random_at(1, STREAM_DATA, 0, 0);
-    for (int i = 0; i < BATCH * PIXELS; i++)
-        images[i] = (float)random_normal(&random);
-}
-
 /* images -> logits [B,CLASSES] */
 static Tensor *forward(ModelTest *m, const void *images)
 {
@@ -132,7 +125,7 @@ static void computes_what_the_authors_compute(void **state)
 static float moved_by_swapping(ModelTest *m)
 {
     float images[BATCH * PIXELS], before[BATCH * CLASSES], after[BATCH * CLASSES], upper[PIXELS / 2];
-    make_noise(images);
+    fill_noise(images, COUNT_OF(images));
     model_test_read(m, EVAL, forward, images, before);
     for (int i = 0; i < BATCH; i++) {
         float *image = images + i * PIXELS;
@@ -186,7 +179,7 @@ static float learn(Network network, Gate gate, double dropout, DType inner)
 {
     float images[BATCH * PIXELS];
     ModelTest *m = make(network, gate, dropout, inner);
-    make_noise(images);
+    fill_noise(images, COUNT_OF(images));
     float loss = model_test_learn(m, losses_of, images, 120, 5e-3);
     model_test_close(m);
     return loss;
@@ -210,7 +203,7 @@ static void drops_in_training_only(void **state)
     ModelTest *m = make(NETWORK_NINFORMER, GATE_PRODUCT, 0.5, F32),
               *plain = make(NETWORK_NINFORMER, GATE_PRODUCT, 0, F32);
     float images[BATCH * PIXELS], training[BATCH * CLASSES], eval[BATCH * CLASSES], without[BATCH * CLASSES];
-    make_noise(images);
+    fill_noise(images, COUNT_OF(images));
     model_test_read(m, TRAIN, forward, images, training);
     model_test_read(m, EVAL, forward, images, eval);
     model_test_read(plain, EVAL, forward, images, without);

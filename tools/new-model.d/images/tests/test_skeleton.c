@@ -30,13 +30,6 @@ static int drop(void **state)
     return 0;
 }
 
-static void make_noise(float images[BATCH * PIXELS])
-{
-    Random random = random_at(1, STREAM_DATA, 0, 0);
-    for (int i = 0; i < BATCH * PIXELS; i++)
-        images[i] = (float)random_normal(&random);
-}
-
 /* images -> logits [B,CLASSES] */
 static Tensor *forward(ModelTest *m, const void *images)
 {
@@ -78,7 +71,7 @@ static void swap_halves(float *image)
 static float moved_by_swapping(ModelTest *m)
 {
     float images[BATCH * PIXELS], before[BATCH * CLASSES], after[BATCH * CLASSES];
-    make_noise(images);
+    fill_noise(images, COUNT_OF(images));
     model_test_read(m, EVAL, forward, images, before);
     for (int i = 0; i < BATCH; i++)
         swap_halves(images + i * PIXELS);
@@ -109,7 +102,7 @@ static Tensor *losses_of(ModelTest *m, const void *images)
 static void learns_by_heart(void **state)
 {
     float images[BATCH * PIXELS];
-    make_noise(images);
+    fill_noise(images, COUNT_OF(images));
     assert_true(model_test_learn(*state, losses_of, images, 60, 1e-2) < 0.05f); /* log 3 = 1.1 at the start */
 }
 
